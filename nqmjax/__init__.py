@@ -1,0 +1,65 @@
+"""nqmjax: which optimizer, at which batch size, with which schedule, exactly and in milliseconds.
+
+The way of the data, with the names in the order in which one meets them:
+
+    problem      NoisyQuadratic, power_law, from_spectrum, read_spectrum; problem.quantize
+    optimizer    SGD, HeavyBall, Nesterov, QHM; the wrappers Preconditioned and Averaged; LinearOptimizer for your own
+    dynamics     risk (any number of steps at once), risk_curve (every step), stationary_risk, spectral_radius, stability_edge
+    questions    steps_to_target, sweep, tune
+    bounds       bayes_bound, flat_prior_bound, bayes_examples
+    batch size   critical_batch_size, noise_scale, regimes
+    by sampling  monte_carlo, with any optax optimizer; precondition
+
+Beyond which batch size does heavy ball need 20% more examples?
+
+>>> import numpy as np
+>>> problem = power_law(10_000).quantize(100)
+>>> curve = tune(problem, HeavyBall(0.1, 0.9), batch_size=2.0 ** np.arange(2, 21, 2), target=0.01)
+>>> critical_batch_size(curve, definition="overhead").batch_size > 1000
+True
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nqmjax.batch_size import critical_batch_size, noise_scale, regimes
+    from nqmjax.bounds import bayes_bound, bayes_examples, flat_prior_bound
+    from nqmjax.dynamics import risk, risk_curve, spectral_radius, stability_edge, stationary_risk
+    from nqmjax.files import read_spectrum
+    from nqmjax.montecarlo import monte_carlo, precondition
+    from nqmjax.optimizers import QHM, SGD, Averaged, HeavyBall, LinearOptimizer, Nesterov, Preconditioned
+    from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
+    from nqmjax.sweeping import sweep
+    from nqmjax.target import Status, StepsToTarget, steps_to_target
+    from nqmjax.tuning import tune
+
+_HOME = {
+    "problem": ["NoisyQuadratic", "power_law", "from_spectrum"],
+    "files": ["read_spectrum"],
+    "optimizers": ["LinearOptimizer", "SGD", "HeavyBall", "Nesterov", "QHM", "Preconditioned", "Averaged"],
+    "dynamics": ["risk", "risk_curve", "stationary_risk", "spectral_radius", "stability_edge"],
+    "target": ["steps_to_target", "StepsToTarget", "Status"],
+    "sweeping": ["sweep"],
+    "tuning": ["tune"],
+    "bounds": ["bayes_bound", "flat_prior_bound", "bayes_examples"],
+    "batch_size": ["critical_batch_size", "noise_scale", "regimes"],
+    "montecarlo": ["monte_carlo", "precondition"],
+}
+_MODULE = {name: module for module, names in _HOME.items() for name in names}
+
+__version__ = "0.1.0"
+__all__ = list(_MODULE)
+
+
+def __getattr__(name: str) -> Any:
+    """Load the module of a public name when it is first used: importing nqmjax costs little more than importing jax."""
+    if name not in _MODULE:
+        raise AttributeError(f"module 'nqmjax' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"nqmjax.{_MODULE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

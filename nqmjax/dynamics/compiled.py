@@ -1,0 +1,45 @@
+"""How many independent searches, each a loop over small arrays, are compiled for the processor at hand."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.experimental.xla_metadata import set_xla_metadata
+
+LANES = 1024
+"""Searches that run side by side on an accelerator."""
+
+SMALL = 512
+"""Directions up to which a search is compiled as one kernel."""
+
+
+def map_lanes(function: Callable, shared: Any, lanes: Any, outermost: bool) -> Any:
+    """`function(shared, lane)` for each lane, stacked; the leaves of `lanes` have one more axis in front.
+
+    On a CPU lanes follow one another, so that none waits for a slower one, and `vmap` of the result does the same.
+
+    XLA runs the body of a `while_loop` as a list of kernels, one for each fusion; on arrays of some hundred numbers
+    starting them costs several times what they compute. Two attributes ask it to make each lane one kernel of plain
+    nested loops instead, as it does by itself for the smallest loops. That is done only in compilers where it is known
+    to work, and only where nothing surrounds the call (`outermost`): XLA cannot do it for operands that are constants,
+    nor for large arrays, which it cuts up in other ways and which do not need it.
+
+    Args:
+      function: traceable, of `shared` and one lane.
+      shared: the same for all lanes; closed over nothing.
+      lanes: a pytree of arrays of shape `(lanes, ...)`.
+      outermost: whether the caller is the function that is compiled, called with arrays alone.
+    """
+    if jax.default_backend() != "cpu":
+        return jax.lax.map(lambda lane: function(shared, lane), lanes, batch_size=LANES)
+    version = tuple(int(part) for part in jax.__version__.split(".")[:2])
+    small = all(leaf.size <= SMALL for leaf in jax.tree.leaves(shared))
+    if not (outermost and small and (0, 8) <= version < (0, 11)):
+        return jax.lax.map(lambda lane: jax.custom_batching.sequential_vmap(function)(shared, lane), lanes)
+    jitted = jax.jit(function)
+
+    def one_kernel(lane: Any) -> Any:
+        with set_xla_metadata(inlineable="false", xla_cpu_small_call="true"):
+            return jitted(shared, lane)
+
+    return jax.lax.map(one_kernel, lanes)

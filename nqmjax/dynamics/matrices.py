@@ -1,0 +1,52 @@
+"""Algebra of very small matrices, one for each direction.
+
+A matrix has shape `(m, m, ...)` and a vector `(m, ...)`: the short axes come first and are unrolled, so that the long
+ones, directions and hyperparameters, are what the processor vectorizes. `increment` always stands for `A - I`.
+"""
+
+from functools import reduce
+from operator import add
+
+import jax
+import jax.numpy as jnp
+
+
+def product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """`A B`, matrix times matrix."""
+    return reduce(add, (a[:, k, None] * b[None, k] for k in range(len(b))))
+
+
+def dot(x: jax.Array, y: jax.Array) -> jax.Array:
+    """`x . y`."""
+    return reduce(add, (a * b for a, b in zip(x, y, strict=True)))
+
+
+def outer(x: jax.Array) -> jax.Array:
+    """`x x^T`."""
+    return x[:, None] * x[None]
+
+
+def apply(increment: jax.Array, x: jax.Array) -> jax.Array:
+    """`A x`."""
+    return x + reduce(add, (increment[:, k] * x[k] for k in range(len(x))))
+
+
+def square(increment: jax.Array) -> jax.Array:
+    """The increment of `A^2`, `2 (A - I) + (A - I)^2`: exact to rounding however small `A - I` is."""
+    return 2 * increment + product(increment, increment)
+
+
+def sandwich(increment: jax.Array, inner: jax.Array) -> jax.Array:
+    """`A P A^T` for symmetric `P`."""
+    half = inner + product(inner, transpose(increment))
+    return half + product(increment, half)
+
+
+def transpose(matrix: jax.Array) -> jax.Array:
+    """`M^T`."""
+    return jnp.swapaxes(matrix, 0, 1)
+
+
+def quadratic(inner: jax.Array, x: jax.Array) -> jax.Array:
+    """`x^T P x`."""
+    return reduce(add, (inner[i, j] * (x[i] * x[j]) for i in range(len(x)) for j in range(len(x))))

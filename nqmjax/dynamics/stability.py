@@ -1,0 +1,86 @@
+"""Stability of an optimizer along a direction: the spectral radius of its map, and the largest stable learning rate."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nqmjax.checks import check_values, numeric, require
+from nqmjax.frontdoor import evaluate
+from nqmjax.optimizers import LinearOptimizer, check_optimizer, hyperparameters, linear_system
+
+
+def spectral_radius(optimizer: LinearOptimizer, curvature: Any) -> Any:
+    """Largest modulus of the eigenvalues of `A(h)`: below 1 the direction converges, above 1 it diverges.
+
+    Args:
+      optimizer: hyperparameters of any shape `S`.
+      curvature: `h`, a number or shape `(n,)`.
+
+    Returns:
+      array of shape `S` for a number, `S + (n,)` for an array.
+
+    Raises:
+      ValueError: a hyperparameter or a curvature is out of its range.
+
+    >>> from nqmjax import HeavyBall
+    >>> round(float(spectral_radius(HeavyBall(0.1, 0.81), curvature=1.0)), 12)  # complex roots: sqrt(momentum)
+    0.9
+    """
+    check_optimizer(optimizer)
+    values = numeric("curvature", curvature)
+    check_values("curvature", values, np.isfinite(values) & (values >= 0), "give finite values that are not negative")
+    radius = evaluate(_spectral_radius, optimizer, np.atleast_1d(values))
+    return radius if values.ndim else radius[..., 0]
+
+
+def stability_edge(optimizer: LinearOptimizer, curvature: Any) -> float:
+    """The learning rate above which `optimizer` diverges along a direction, its other hyperparameters as they are.
+
+    Found by bisection on `spectral_radius(optimizer, h) <= 1`, for any linear optimizer with a `learning_rate`.
+
+    Args:
+      optimizer: scalar hyperparameters; the value of its learning rate does not matter.
+      curvature: `h`, a positive number.
+
+    Returns:
+      the edge; for SGD `2 / h`, heavy ball `2 (1 + beta) / h`, Nesterov `2 (1 + beta) / (h (1 + 2 beta))`.
+
+    Raises:
+      ValueError: the optimizer has no `learning_rate`, a value is not a scalar or out of its range.
+
+    >>> from nqmjax import Nesterov
+    >>> round(stability_edge(Nesterov(0.1, 0.5), curvature=2.0), 9)
+    0.75
+
+    Source: the bounds are the Jury conditions on the characteristic polynomial of `A(h)`.
+    """
+    names = hyperparameters(optimizer)
+    require("learning_rate" in names, "optimizer", repr(optimizer), "it has no learning_rate to find the edge of")
+    require(
+        np.ndim(curvature) == 0 and float(numeric("curvature", curvature)) > 0, "curvature", curvature, "give a positive number"
+    )
+    for name, value in names.items():
+        require(np.ndim(value) == 0, f"the shape of {name}", np.shape(value), "give a scalar")
+
+    def stable(rates: np.ndarray) -> np.ndarray:
+        # Rounding of a double root puts the radius of a stable map up to 1e-8 above 1.
+        return spectral_radius(optimizer.replace(learning_rate=rates), curvature) <= 1 + 1e-9
+
+    low, high = 0.0, 1.0 / float(curvature)
+    while stable(np.asarray(high)) and high < 1e300:
+        low, high = high, 2 * high
+    while not stable(np.asarray(high * 0.5)) and high > 1e-300:
+        high *= 0.5
+    while high - low > 1e-13 * high:
+        rates = np.linspace(low, high, 18)
+        first = max(int(np.argmin(stable(rates))), 1)  # the first that is not stable
+        low, high = rates[first - 1], rates[first]
+    return float(low)
+
+
+@jax.jit
+def _spectral_radius(optimizer: LinearOptimizer, curvature: Any) -> jax.Array:
+    increment = linear_system(optimizer, curvature).increment
+    return jnp.abs(1 + jnp.linalg.eigvals(jnp.moveaxis(increment, (0, 1), (-2, -1)))).max(-1)

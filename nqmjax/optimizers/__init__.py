@@ -1,0 +1,19 @@
+"""Optimizers as small linear systems: the base class, the methods, the wrappers."""
+
+from nqmjax.optimizers.base import LinearOptimizer, LinearSystem, check_optimizer, hyperparameters, linear_system
+from nqmjax.optimizers.methods import QHM, SGD, HeavyBall, Nesterov
+from nqmjax.optimizers.wrappers import Averaged, Preconditioned
+
+__all__ = [
+    "LinearOptimizer",
+    "SGD",
+    "HeavyBall",
+    "Nesterov",
+    "QHM",
+    "Preconditioned",
+    "Averaged",
+    "LinearSystem",
+    "linear_system",
+    "hyperparameters",
+    "check_optimizer",
+]

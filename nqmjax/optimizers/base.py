@@ -1,0 +1,187 @@
+r"""A linear optimizer, declared by its update, and the small linear system that follows from it.
+
+Along a direction of curvature `h` every optimizer here maps a small state `x` linearly,
+
+    x' = A x + b xi,      theta = r . x,      x_0 = theta_0 e_1,
+
+where `xi` is the gradient noise and `theta` the scored iterate. The *declaration* is the update as one would write
+it in a training loop (`change`); `linear_system` reads `A - I`, `b` and `r` off it by applying it to basis states.
+
+Two choices keep slow directions exact. The increment `A - I` stands for `A`, in whose rounding a direction that shrinks
+by `1e-10` per step would be lost. And the basis is the start state `v = initial(1)` with the unit states after the first:
+a second copy of the parameter (an average, an anchor) is kept as its distance from the parameter, so that no increment
+is the difference of two nearly equal numbers.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Self, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nqmjax.checks import check_values, is_traced, numeric, require
+
+State = tuple[Any, ...]
+"""The optimizer's state along one direction: the parameter first."""
+
+
+@dataclass_transform(frozen_default=True, eq_default=False)
+class LinearOptimizer:
+    """Base class of optimizers whose update is linear in their state and in the gradient.
+
+    A subclass annotates its hyperparameters and declares `change`; with more state than the parameter it declares
+    `initial` too. It becomes a frozen dataclass and a pytree by itself: risk curves, steps to target, sweeps, tuning,
+    stability and stationary risk then work for it as for the built-in ones.
+
+    >>> class Anchored(LinearOptimizer):  # SGD with a pull towards a slow copy
+    ...     learning_rate: float
+    ...     pull: float
+    ...
+    ...     def initial(self, theta):
+    ...         return theta, theta
+    ...
+    ...     def change(self, state, gradient):
+    ...         theta, anchor = state
+    ...         return -self.learning_rate * gradient - self.pull * (theta - anchor), 0.01 * (theta - anchor)
+    >>> from nqmjax import power_law, risk
+    >>> round(float(risk(power_law(100), Anchored(0.1, 0.01), batch_size=64, steps=1000)), 4)
+    0.1114
+    """
+
+    def __init_subclass__(cls) -> None:
+        dataclasses.dataclass(frozen=True, eq=False)(cls)
+        _register(cls)
+
+    def __post_init__(self) -> None:
+        """Make arrays of lists, which are many hyperparameters rather than one to a pytree."""
+        for name, value in vars(self).items():
+            if isinstance(value, list):
+                object.__setattr__(self, name, np.asarray(value))
+
+    def initial(self, theta: Any) -> State:
+        """State at the start `theta`: the parameter `theta` first, then what the optimizer keeps besides."""
+        return (theta,)
+
+    def change(self, state: State, gradient: Any) -> State:
+        """Change of each state variable in one update, given the stochastic gradient at `state[0]`."""
+        raise NotImplementedError(f"{type(self).__name__} must declare change(self, state, gradient)")
+
+    def read(self, state: State) -> Any:
+        """The iterate whose loss is scored."""
+        return state[0]
+
+    def gradient_scale(self, curvature: Any) -> Any:
+        """Factor on the gradient along each direction; only preconditioners change it."""
+        return 1.0
+
+    @property
+    def effective_learning_rate(self) -> Any:
+        """Distance moved per unit of a constant gradient and step; the learning rate unless momentum amplifies it."""
+        return getattr(self, "learning_rate", np.nan)
+
+    def replace(self, **values: Any) -> Self:
+        """A copy with the named hyperparameters set, wherever in a stack of wrappers they stand.
+
+        >>> from nqmjax import Averaged, HeavyBall
+        >>> Averaged(HeavyBall(0.1, 0.9), decay=0.99).replace(momentum=0.5)
+        Averaged(optimizer=HeavyBall(learning_rate=0.1, momentum=0.5), decay=0.99)
+        """
+        known = hyperparameters(self)
+        for name in values:
+            require(name in known, "hyperparameter", repr(name), f"this optimizer has {', '.join(known)}")
+        return jax.tree.unflatten(jax.tree.structure(self), [values.get(name, value) for name, value in known.items()])
+
+
+def _register(cls: type) -> None:
+    """Make every field a child of a pytree node.
+
+    Not with `jax.tree_util.register_dataclass`: tree structures of two such classes with the same field names compare
+    equal (JAX 0.10), so that a jitted function may take heavy ball's compiled code for Nesterov's.
+    """
+    names = [field.name for field in dataclasses.fields(cls)]
+
+    def flatten(self: Any) -> tuple[tuple[Any, ...], None]:
+        return tuple(getattr(self, name) for name in names), None
+
+    def flatten_with_keys(self: Any) -> tuple[tuple[Any, ...], None]:
+        return tuple((jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in names), None
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, lambda _, children: cls(*children), flatten)
+
+
+class LinearSystem(NamedTuple):
+    """`x' = (I + increment) x + kick xi`, `theta = read . x`, `x_0 = theta_0 (1, 0, ..)` for `m` state variables.
+
+    `increment` has shape `(m, m) + S + (n,)`, `kick` and `read` have `(m,) + S + (n,)`.
+    """
+
+    increment: jax.Array
+    kick: jax.Array
+    read: jax.Array
+
+
+def linear_system(optimizer: LinearOptimizer, curvature: Any) -> LinearSystem:
+    """The linear system of `optimizer` along each direction.
+
+    Args:
+      optimizer: hyperparameters of any shapes that broadcast to a shape `S`.
+      curvature: `h`, shape `(n,)`.
+    """
+    optimizer = jax.tree.map(lambda leaf: jnp.asarray(leaf)[..., None], optimizer)
+    curvature = jnp.asarray(curvature)
+    scale = optimizer.gradient_scale(curvature) * jnp.ones_like(curvature)
+    shape = jnp.broadcast_shapes(curvature.shape, *(leaf.shape for leaf in jax.tree.leaves(optimizer)))
+    start = optimizer.initial(1.0)
+    basis = [start, *(tuple(unit) for unit in np.eye(len(start)).tolist()[1:])]
+
+    def stack(entries: Iterable[Any]) -> jax.Array:
+        return jnp.stack([jnp.broadcast_to(jnp.asarray(entry, curvature.dtype), shape) for entry in entries])
+
+    def coordinates(state: State) -> jax.Array:
+        return stack([state[0], *(x - v * state[0] for x, v in zip(state[1:], start[1:], strict=True))])
+
+    return LinearSystem(
+        increment=jnp.stack([coordinates(optimizer.change(x, scale * curvature * x[0])) for x in basis], axis=1),
+        kick=coordinates(optimizer.change(tuple(0.0 for _ in start), scale)),
+        read=stack(optimizer.read(x) for x in basis),
+    )
+
+
+def hyperparameters(optimizer: LinearOptimizer) -> dict[str, Any]:
+    """Names and values of all hyperparameters, those of wrapped optimizers included.
+
+    Where a name stands twice, the outermost keeps it and the others are named by their path, as in "optimizer.decay".
+
+    >>> from nqmjax import Averaged, SGD
+    >>> hyperparameters(Averaged(SGD(0.1), decay=0.99))
+    {'learning_rate': 0.1, 'decay': 0.99}
+    """
+    paths: list[list[str]] = []
+    for path, _ in jax.tree_util.tree_leaves_with_path(optimizer):
+        paths.append([str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in path])
+    short = ["_".join(key for key in keys if key != "optimizer") for keys in paths]
+    outermost = {name: min(len(keys) for keys, other in zip(paths, short, strict=True) if other == name) for name in short}
+    names = [name if len(keys) == outermost[name] else ".".join(keys) for keys, name in zip(paths, short, strict=True)]
+    return dict(zip(names, jax.tree.leaves(optimizer), strict=True))
+
+
+RANGES = {
+    "learning_rate": (0.0, np.inf, "give a finite rate that is not negative"),
+    "momentum": (0.0, 1.0, "give a value in [0, 1)"),
+    "decay": (0.0, 1.0, "give a value in [0, 1)"),
+    "power": (0.0, np.nextafter(1.0, 2.0), "give a value in [0, 1]"),
+    "nu": (0.0, np.nextafter(1.0, 2.0), "give a value in [0, 1]"),
+}
+"""Valid ranges `low <= value < high` of the hyperparameters whose meaning is fixed, with the remedy."""
+
+
+def check_optimizer(optimizer: LinearOptimizer) -> None:
+    """Raise `ValueError` for a hyperparameter that is not a number or outside its range."""
+    require(isinstance(optimizer, LinearOptimizer), "optimizer", repr(optimizer), "give one, for example SGD(0.1)")
+    for name, value in hyperparameters(optimizer).items():
+        if not is_traced(value):
+            values = numeric(name, value)
+            low, high, remedy = RANGES.get(name.split(".")[-1], (-np.inf, np.inf, "give finite numbers"))
+            check_values(name, values, np.isfinite(values) & (values >= low) & (values < high), remedy)

@@ -1,0 +1,208 @@
+r"""The noisy quadratic model: a spectrum, its gradient noise and its starting point.
+
+The loss is `L(theta) = irreducible + 1/2 sum_i h_i theta_i^2` with its optimum at 0. A gradient from a
+mini-batch of `B` examples is `h theta + xi` with `E xi = 0` and `Var xi_i = c_i / B`. Only second moments
+matter for the expected loss (the *risk*), so the starting point is given by `s_i = E theta_i(0)^2`, and
+directions that share `(h, c, s)` are held once, with the number of directions they stand for.
+
+Source: Zhang et al. 2019, section 3.1.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from nqmjax.checks import check_values, is_traced, numeric, require
+
+Array = Any
+"""A number, a NumPy array or a JAX array."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class NoisyQuadratic:
+    """A noisy quadratic problem of `n` groups of directions; a pytree whose leaves may be traced.
+
+    Build it with `power_law` or `from_spectrum`, which check their arguments; the constructor does not.
+
+    Args:
+      curvature: eigenvalues `h` of the Hessian, shape `(n,)`.
+      noise: variance `c` of the gradient of one example, shape `(n,)`.
+      initial: second moment `E theta_0^2` of the start, shape `(n,)`.
+      count: number of directions that each group stands for, shape `(n,)`.
+      irreducible: loss at the optimum, a scalar.
+
+    >>> problem = power_law(10_000)
+    >>> float(problem.dim), round(float(problem.initial_risk), 4)
+    (10000.0, 4.8938)
+    """
+
+    curvature: Array
+    noise: Array
+    initial: Array
+    count: Array
+    irreducible: Array = 0.0
+
+    @property
+    def dim(self) -> Array:
+        """Number of directions, the sum of `count`."""
+        return self.count.sum()
+
+    @property
+    def initial_risk(self) -> Array:
+        """Risk `R_0` before the first update."""
+        return self.irreducible + 0.5 * (self.count * self.curvature * self.initial).sum()
+
+    def quantize(self, bins: int) -> "NoisyQuadratic":
+        """Group directions of like curvature, keeping `dim`, `tr H`, `tr C` and the initial risk.
+
+        The bins are about equally wide in `log h`, as narrow as `bins` groups that are not empty allow. A group's
+        curvature and noise are the means over its directions, its `initial` the curvature-weighted mean.
+
+        Args:
+          bins: the largest number of groups of the result.
+
+        Returns:
+          a `NoisyQuadratic` of at most `bins` groups; this problem if it has no more than that.
+
+        >>> small = power_law(10_000).quantize(100)
+        >>> small.curvature.size, float(small.dim), bool(np.isclose(small.initial_risk, 4.8938, atol=1e-4))
+        (100, 10000.0, True)
+        """
+        require(isinstance(bins, int | np.integer) and bins >= 1, "bins", bins, "give a whole number of groups, at least 1")
+        if self.curvature.size <= bins:
+            return self
+        groups = _bins(np.asarray(self.curvature), np.asarray(self.count), int(bins))
+
+        def total(values: Array) -> np.ndarray:
+            return np.bincount(groups, weights=np.asarray(values, dtype=np.float64))
+
+        count, trace = total(self.count), total(self.count * self.curvature)
+        excess = total(self.count * self.curvature * self.initial)
+        plain = total(self.count * self.initial) / count
+        return NoisyQuadratic(
+            curvature=trace / count,
+            noise=total(self.count * self.noise) / count,
+            initial=np.divide(excess, trace, out=plain, where=trace > 0),
+            count=count,
+            irreducible=self.irreducible,
+        )
+
+
+def power_law(
+    dim: int, exponent: float = 1.0, noise: Array = None, initial: Array = 1.0, irreducible: float = 0.0
+) -> NoisyQuadratic:
+    """The problem with curvature `h_i = i^-exponent`, `i = 1 .. dim`: `power_law(10_000)` is the paper's.
+
+    Args:
+      dim: number of directions.
+      exponent: decay of the spectrum; 0 gives all ones.
+      noise: per-example gradient variance, a scalar or shape `(dim,)`; None sets it to the curvature (`C = H`).
+      initial: `E theta_0^2`, a scalar or shape `(dim,)`.
+      irreducible: loss at the optimum.
+
+    Raises:
+      ValueError: an argument is not a number, has the wrong sign or the wrong length.
+
+    >>> power_law(3, exponent=2.0).curvature.round(4)
+    array([1.    , 0.25  , 0.1111])
+
+    Source: Zhang et al. 2019, section 3.5 (`exponent=1`, `dim=10^4`, `C = H`).
+    """
+    whole = np.ndim(dim) == 0 and isinstance(dim, int | np.integer | float | np.floating) and float(dim).is_integer()
+    require(whole and dim >= 1, "dim", dim, "give a whole number of directions, at least 1")
+    require(bool(np.isfinite(numeric("exponent", exponent))), "exponent", exponent, "give a finite number")
+    return from_spectrum(np.arange(1.0, int(dim) + 1.0) ** -exponent, noise=noise, initial=initial, irreducible=irreducible)
+
+
+def from_spectrum(
+    eigenvalues: Array, count: Array = None, noise: Array = None, initial: Array = 1.0, irreducible: float = 0.0
+) -> NoisyQuadratic:
+    """A problem from given eigenvalues, sorted so that the largest comes first.
+
+    Args:
+      eigenvalues: curvature, shape `(n,)`, not negative; zeros count towards `dim` and never change the risk.
+      count: directions that each eigenvalue stands for, a scalar or shape `(n,)`; None means 1.
+      noise: per-example gradient variance, a scalar or shape `(n,)`; None sets it to the curvature (`C = H`).
+      initial: `E theta_0^2`, a scalar or shape `(n,)`.
+      irreducible: loss at the optimum.
+
+    Raises:
+      ValueError: a value is negative, NaN or infinite, a count is not positive, or lengths differ.
+
+    >>> from_spectrum([0.1, 1.0], count=[90, 10]).curvature
+    array([1. , 0.1])
+    """
+    curvature = np.atleast_1d(numeric("eigenvalues", eigenvalues))
+    require(curvature.ndim == 1 and curvature.size > 0, "eigenvalues", curvature.tolist(), "give at least one, in a 1-D array")
+    columns = {
+        "eigenvalues": curvature,
+        "noise": curvature if noise is None else numeric("noise", noise),
+        "initial": numeric("initial", initial),
+        "count": numeric("count", 1.0 if count is None else count),
+    }
+    for name, values in columns.items():
+        require(
+            values.shape in ((), (1,), curvature.shape),
+            f"the shape of {name}",
+            values.shape,
+            f"give a number or {curvature.size} of them, one for each eigenvalue",
+        )
+    require(np.ndim(irreducible) == 0, "the shape of irreducible", np.shape(irreducible), "give one number")
+    order = np.argsort(-curvature, kind="stable")
+    curvature, noise, initial, count = (np.broadcast_to(v, curvature.shape)[order] for v in columns.values())
+    problem = NoisyQuadratic(curvature, noise, initial, count, float(numeric("irreducible", irreducible)))
+    check_problem(problem)
+    return problem
+
+
+def check_problem(problem: NoisyQuadratic) -> None:
+    """Raise `ValueError` for the first value of `problem` that no quadratic can have."""
+    require(isinstance(problem, NoisyQuadratic), "problem", repr(problem), "give one, for example power_law(10_000)")
+    if is_traced(problem):
+        return
+    for name in ("curvature", "noise", "initial"):
+        values = np.asarray(getattr(problem, name))
+        check_values(name, values, np.isfinite(values) & (values >= 0), "give finite values that are not negative")
+    count = np.asarray(problem.count)
+    check_values("count", count, np.isfinite(count) & (count > 0), "give positive numbers of directions")
+    require(bool(np.isfinite(problem.irreducible)), "irreducible", problem.irreducible, "give a finite loss")
+
+
+CROWD = 0.2
+"""Weight of the share of directions against `log h` in the width of a bin."""
+
+
+def _bins(curvature: np.ndarray, count: np.ndarray, bins: int) -> np.ndarray:
+    """Number of the group of each direction, none empty; directions without curvature have one of their own.
+
+    The groups are equally wide in `log h / range of log h + CROWD * share of the directions above h`: the slow
+    directions, of which there are many, decide the end of a run and want narrower bins than the few fast ones.
+    """
+    flat = curvature == 0
+    if bins == 1 or flat.all():
+        return np.zeros(curvature.size, dtype=np.int64)
+    order = np.argsort(-curvature, kind="stable")
+    share = np.empty(curvature.size)
+    share[order] = np.cumsum(count[order]) / count.sum()
+    depth = np.log(curvature.max()) - np.log(np.where(flat, curvature.max(), curvature))
+    place = depth / (depth.max() or 1.0) + CROWD * share
+    low, high = place[~flat].min(), place[~flat].max()
+    place = (place - low) / ((high - low) or 1.0)
+
+    def groups(divisions: int) -> np.ndarray:
+        return np.where(flat, divisions, np.minimum(place * divisions, divisions - 1).astype(np.int64))
+
+    def filled(divisions: int) -> int:
+        return np.unique(groups(divisions)).size
+
+    few = bins - int(flat.any())
+    many = 2 * few
+    while filled(many) <= bins and many < 2**40:
+        few, many = many, 2 * many
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (middle, many) if filled(middle) <= bins else (few, middle)
+    return np.unique(groups(few), return_inverse=True)[1]

@@ -1,0 +1,271 @@
+"""The sampled quadratic against the exact recursion, closed forms of nonlinear first steps, and its own promises."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import xarray as xr
+
+from nqmjax import (
+    QHM,
+    SGD,
+    Averaged,
+    HeavyBall,
+    Nesterov,
+    NoisyQuadratic,
+    Preconditioned,
+    from_spectrum,
+    montecarlo,
+    power_law,
+    risk_curve,
+)
+from nqmjax.montecarlo import monte_carlo, precondition
+
+BATCH_SIZE = 4
+STEPS = 30
+SEEDS = 2500
+PLAIN = optax.sgd(0.1)
+
+
+def uneven_problem() -> NoisyQuadratic:
+    """22 directions in 12 groups, one of them flat; noise and start follow no power of the curvature."""
+    rng = np.random.default_rng(3)
+    curvature = np.append(np.geomspace(2.0, 0.02, 11), 0.0)
+    noise, initial = rng.uniform(0.1, 4.0, 12), rng.uniform(0.0, 3.0, 12)
+    count = [1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 5, 2]
+    return from_spectrum(curvature, count=count, noise=noise, initial=initial, irreducible=0.25)
+
+
+def small_run(**changes: Any) -> xr.Dataset:
+    arguments = {
+        "problem": power_law(5),
+        "optax_transformation": PLAIN,
+        "batch_size": 8,
+        "num_steps": 10,
+        "num_seeds": 6,
+        "key": 0,
+    }
+    return monte_carlo(**arguments | changes)
+
+
+def qhm(learning_rate: float, momentum: float, nu: float) -> optax.GradientTransformation:
+    ema = optax.ema(momentum, debias=False)
+
+    def update(gradient: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        buffer, state = ema.update(gradient, state)
+        return -learning_rate * ((1 - nu) * gradient + nu * buffer), state
+
+    return optax.GradientTransformation(ema.init, update)
+
+
+LINEAR = {
+    "sgd": (SGD(0.8), optax.sgd(0.8), 0.0),
+    "heavy ball": (HeavyBall(0.2, 0.8), optax.sgd(0.2, momentum=0.8), 0.0),
+    "nesterov": (Nesterov(0.2, 0.8), optax.sgd(0.2, momentum=0.8, nesterov=True), 0.0),
+    "qhm": (QHM(0.6, 0.9, 0.7), qhm(0.6, 0.9, 0.7), 0.0),
+    "preconditioned": (
+        Preconditioned(HeavyBall(0.05, 0.7), 0.75),
+        optax.chain(precondition(uneven_problem(), 0.75), optax.sgd(0.05, momentum=0.7)),
+        0.0,
+    ),
+    "averaged": (Averaged(HeavyBall(0.2, 0.9), 0.6), optax.sgd(0.2, momentum=0.9), 0.6),
+}
+
+
+@pytest.mark.parametrize("seed", [11])
+@pytest.mark.parametrize("name", LINEAR)
+def test_linear_optimizers_agree_with_the_exact_recursion(name, seed):
+    linear, transformation, average = LINEAR[name]
+    problem = uneven_problem()
+    runs = monte_carlo(problem, transformation, BATCH_SIZE, STEPS, num_seeds=SEEDS, key=seed, average=average)
+    deviation = (runs.risk - risk_curve(problem, linear, BATCH_SIZE, STEPS)) / runs.standard_error
+    assert np.abs(deviation).max() < 4
+    assert runs.standard_error.max() < 0.02 * runs.risk.max()  # so that 4 of them could show a mistake
+
+
+def test_deviations_from_the_exact_risk_are_neither_too_large_nor_too_small():
+    linear, transformation, _ = LINEAR["sgd"]
+    problem = uneven_problem()
+    exact = risk_curve(problem, linear, BATCH_SIZE, STEPS)
+    runs = [monte_carlo(problem, transformation, BATCH_SIZE, STEPS, num_seeds=SEEDS, key=seed) for seed in range(12)]
+    deviations = np.array([(run.risk - exact) / run.standard_error for run in runs])
+    assert 0.7 < np.sqrt((deviations**2).mean()) < 1.3
+
+
+def test_single_precision_agrees_with_the_exact_recursion():
+    linear, transformation, _ = LINEAR["sgd"]
+    problem = uneven_problem()
+    runs = monte_carlo(problem, transformation, BATCH_SIZE, STEPS, num_seeds=SEEDS, key=21, dtype="float32")
+    deviation = (runs.risk - risk_curve(problem, linear, BATCH_SIZE, STEPS)) / runs.standard_error
+    assert np.abs(deviation).max() < 4
+    assert small_run().risk[0] != np.float32(small_run().risk[0])  # double unless asked otherwise
+    assert not jax.config.jax_enable_x64
+
+
+@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("transformation", [optax.sign_sgd(0.1), optax.adam(0.1, eps=1e-14)], ids=["sign_sgd", "adam"])
+def test_sign_methods_train_and_start_by_the_arcsine_law(transformation, seed):
+    """`E theta sign(g) = sqrt(2/pi) h s / sqrt(h^2 s + c/B)`; Adam's first step, too, is the sign of the gradient."""
+    rate, problem = 0.1, uneven_problem()
+    h, s = problem.curvature, problem.initial
+    aligned = np.sqrt(2 / np.pi) * h * s / np.sqrt(h**2 * s + problem.noise / BATCH_SIZE)
+    expected = problem.irreducible + 0.5 * (problem.count * h * (s - 2 * rate * aligned + rate**2)).sum()
+    runs = monte_carlo(problem, transformation, BATCH_SIZE, 8, num_seeds=20_000, key=seed)
+    assert abs(runs.risk[1] - expected) < 4 * runs.standard_error[1]
+    assert (np.diff(runs.risk) < -4 * runs.standard_error[1:]).all()
+    assert runs.risk[-1] - problem.irreducible < 0.6 * (problem.initial_risk - problem.irreducible)
+
+
+@pytest.mark.parametrize("seed", [4])
+def test_norm_based_methods_see_every_direction_of_a_group(seed):
+    """A step of length `a` along `theta` leaves `(|theta| - a)^2 / 2`; `E |theta| = sqrt 2 Gamma((d+1)/2) / Gamma(d/2)`."""
+    dim, rate = 20, 2.0
+    problem = from_spectrum([1.0], count=dim, noise=0.0)
+    step = optax.stateless(lambda gradient, _: -rate * gradient / jnp.linalg.norm(gradient))
+    runs = monte_carlo(problem, step, 1, 1, num_seeds=4000, key=seed)
+    length = math.sqrt(2) * math.exp(math.lgamma((dim + 1) / 2) - math.lgamma(dim / 2))
+    assert abs(runs.risk[1] - (dim - 2 * rate * length + rate**2) / 2) < 4 * runs.standard_error[1]
+
+
+def test_counts_stand_for_explicit_directions():
+    grouped = from_spectrum([1.0, 0.1], count=[2, 3], noise=[0.5, 2.0], initial=[1.0, 4.0])
+    explicit = from_spectrum([1.0, 1.0, 0.1, 0.1, 0.1], noise=[0.5, 0.5, 2.0, 2.0, 2.0], initial=[1.0, 1.0, 4.0, 4.0, 4.0])
+    lars = optax.lars(1.0, trust_coefficient=0.1)
+    one, other = (small_run(problem=problem, optax_transformation=lars) for problem in (grouped, explicit))
+    xr.testing.assert_identical(one, other)
+    assert one.risk[-1] < 0.5 * one.risk[0]
+
+
+def test_same_key_same_runs():
+    first = small_run(key=7)
+    for key in (7, np.int64(7), jax.random.key(7), jax.random.PRNGKey(7), first.attrs["key"]):
+        xr.testing.assert_identical(small_run(key=key), first)
+    for key in (8, 7 + 2**32):
+        assert (small_run(key=key).risk != first.risk).all()
+
+
+def test_runs_are_the_same_however_many_and_however_long():
+    start = small_run(num_steps=0)
+    assert dict(start.sizes) == {"step": 1}
+    np.testing.assert_allclose(start.risk, small_run().risk[:1], rtol=1e-13)
+
+
+@pytest.mark.parametrize(("limit", "value"), [("CHUNK_ENTRIES", 20), ("CHUNK_RECORDS", 45)])
+def test_chunks_do_not_change_the_result(monkeypatch, limit, value):
+    whole = small_run()
+    monkeypatch.setattr(montecarlo, limit, value)  # 4 seeds, then the other 2
+    four, five, six = (small_run(num_seeds=n) for n in (4, 5, 6))
+    xr.testing.assert_allclose(six, whole, rtol=1e-12)
+    distance = 5 * (five.risk - four.risk)  # of the fifth run from the mean of the first four
+    np.testing.assert_allclose(five.standard_error**2 * 20, four.standard_error**2 * 12 + distance**2 * 4 / 5, rtol=1e-10)
+
+
+def test_one_compilation_serves_all_chunks_problems_and_keys(monkeypatch):
+    traces = []
+
+    def update(gradient: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        traces.append(gradient)
+        return -0.1 * gradient, state
+
+    transformation = optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    monkeypatch.setattr(montecarlo, "CHUNK_ENTRIES", 20)
+    small_run(optax_transformation=transformation)
+    first = len(traces)
+    other = power_law(5, exponent=0.5)
+    small_run(optax_transformation=transformation, problem=other, batch_size=16, num_seeds=10, key=1, average=0.5)
+    assert first >= 1
+    assert len(traces) == first
+
+
+def test_divergence_is_inf_never_nan_and_only_where_there_is_curvature():
+    rates = optax.stateless_with_tree_map(lambda gradient, _: gradient * np.array([-0.5, 1e200]))
+    flat = small_run(problem=from_spectrum([1.0, 0.0], noise=[0.0, 1.0]), optax_transformation=rates)
+    np.testing.assert_allclose(flat.risk, flat.risk[0] * 0.25**flat.step)
+    steep = small_run(problem=from_spectrum([1.0, 0.5], noise=[0.0, 1.0]), optax_transformation=rates)
+    assert np.isfinite(steep.risk[0])
+    assert np.isposinf(steep.risk[1:]).all()
+    assert np.isposinf(steep.standard_error[1:]).all()
+
+
+def test_result_is_labelled():
+    runs = small_run(problem=from_spectrum([1.0, 0.5], count=[1, 4], irreducible=0.1), key=9, average=0.5)
+    assert dict(runs.sizes) == {"step": 11}
+    assert runs.step.values.tolist() == list(range(11))
+    assert runs.risk.attrs["units"] == runs.standard_error.attrs["units"] == "loss"
+    plain = {name: value for name, value in runs.attrs.items() if name != "key"}
+    assert plain == {"batch_size": 8.0, "num_seeds": 6, "average": 0.5, "dim": 5, "irreducible": 0.1}
+
+
+def test_result_survives_a_file(tmp_path):
+    runs = small_run()
+    runs.to_netcdf(tmp_path / "runs.nc", engine="h5netcdf")
+    xr.testing.assert_identical(xr.load_dataset(tmp_path / "runs.nc", engine="h5netcdf"), runs)
+
+
+def test_interruption_passes_through(monkeypatch):
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(montecarlo, "evaluate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        small_run()
+
+
+BAD = {
+    "problem": ({"problem": 3}, "problem is 3: give"),
+    "fractional count": (
+        {"problem": from_spectrum([1.0, 0.5], count=[1, 2.5])},
+        r"count\[1\] is 2.5: every direction is sampled by itself, so give whole numbers",
+    ),
+    "no transformation": (
+        {"optax_transformation": SGD(0.1)},
+        "optax_transformation is SGD.*: give an optax.GradientTransformation",
+    ),
+    "batch size": ({"batch_size": 0}, "batch_size is 0.*: give examples per update, at least 1"),
+    "batch sizes": ({"batch_size": [1, 2]}, r"the shape of batch_size is \(2,\): give one number"),
+    "steps": ({"num_steps": -1}, "num_steps is -1.*: give whole numbers of updates"),
+    "text": ({"num_steps": "many"}, "num_steps is 'many': give a number"),
+    "one seed": ({"num_seeds": 1}, "num_seeds is 1: give a whole number of runs, from 2"),
+    "nan seeds": ({"num_seeds": math.nan}, "num_seeds is nan: give a whole number of runs"),
+    "negative key": ({"key": -1}, "key is -1: give a whole number from 0"),
+    "huge key": ({"key": 2**70}, "key is 1180591620717411303424: give a whole number from 0"),
+    "fraction as key": ({"key": 0.5}, "key is 0.5: give a whole number"),
+    "many keys": ({"key": jax.random.split(jax.random.key(0), 2)}, r"key is (.|\n)*: give a whole number .* or one key"),
+    "average": ({"average": 1.0}, r"average is 1.0: give a decay in \[0, 1\)"),
+    "dtype": ({"dtype": "float16"}, "dtype is 'float16'.*choose from float64, float32"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_names_the_argument_the_value_and_the_remedy(name):
+    changes, message = BAD[name]
+    with pytest.raises(ValueError, match=message):
+        small_run(**changes)
+
+
+def test_traced_arguments_are_refused():
+    def final_risk(problem: NoisyQuadratic, key: Any) -> Any:
+        return small_run(problem=problem, key=key).risk.values[-1]
+
+    with pytest.raises(ValueError, match="problem is traced: call this outside jit"):
+        jax.jit(lambda problem: final_risk(problem, 0))(power_law(5))
+    with pytest.raises(ValueError, match="key is traced: call this outside jit"):
+        jax.jit(lambda key: final_risk(power_law(5), key))(jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("power", "message"), [(1.5, r"power is 1.5: give a value in \[0, 1\]"), ([0.5], "the shape of power is")]
+)
+def test_precondition_checks_its_power(power, message):
+    with pytest.raises(ValueError, match=message):
+        precondition(power_law(5), power)
+
+
+def test_precondition_leaves_flat_directions_alone():
+    transformation = precondition(from_spectrum([4.0, 0.0], count=[2, 1]), 0.5)
+    scaled, _ = transformation.update(np.ones(3), transformation.init(np.ones(3)))
+    np.testing.assert_array_equal(scaled, [0.5, 0.5, 1.0])

@@ -1,0 +1,138 @@
+"""Exact steps to target: against brute force, and at the corners where a search could go wrong."""
+
+import jax
+import numpy as np
+import pytest
+from random_cells import OPTIMIZERS, compare
+
+import nqmjax as nq
+from nqmjax.target import MAX_STEPS, Status
+
+PAPER = nq.power_law(10_000).quantize(100)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_agrees_with_brute_force_on_random_cells(name):
+    tally = compare(name, seed=0, cells=25, horizon=2000)
+    assert tally.mismatches == ()
+    assert tally.reached > 0
+
+
+def test_oscillating_runs_are_among_the_random_cells():
+    tally = compare("HeavyBall", seed=1, cells=50, horizon=1000)
+    assert tally.mismatches == ()
+    assert tally.oscillating > 10
+
+
+@pytest.mark.parametrize("rule", ["first", "stays"])
+def test_statuses(rule):
+    def status(optimizer, batch_size=64, target=0.01, **options):
+        return Status(nq.steps_to_target(PAPER, optimizer, batch_size, target, rule=rule, **options).status)
+
+    assert status(nq.SGD(0.01)) == Status.REACHED
+    assert status(nq.SGD(1.5)) == Status.NEVER  # settles above the target
+    assert status(nq.SGD(2.1)) == Status.DIVERGED
+    assert status(nq.HeavyBall(3.9, 0.9)) == Status.DIVERGED
+    assert status(nq.SGD(0.01), max_steps=100) == Status.OUT_OF_STEPS
+    assert status(nq.SGD(1e-12)) == Status.OUT_OF_STEPS
+    assert status(nq.SGD(0.0)) == Status.NEVER
+    assert status(nq.Averaged(nq.HeavyBall(0.0, 0.9), 0.9)) == Status.NEVER
+    assert status(nq.SGD(0.01), target=0.0) == Status.NEVER
+    assert status(nq.SGD(0.01), target=-1.0) == Status.NEVER
+    assert status(nq.SGD(1e200)) == Status.DIVERGED
+    quiet = nq.power_law(10, noise=0.0)
+    assert nq.steps_to_target(quiet, nq.SGD(2.5), 1, 0.01, rule=rule).status == Status.DIVERGED
+    assert nq.steps_to_target(quiet, nq.HeavyBall(3.9, 0.99), 1, 1e-8, rule=rule).status == Status.REACHED
+
+
+def test_target_at_or_above_the_start_takes_no_steps():
+    result = nq.steps_to_target(PAPER, nq.SGD(0.1), 64, [4.9, float(PAPER.initial_risk)])
+    np.testing.assert_array_equal(result.steps, [0, 0])
+    np.testing.assert_array_equal(result.crossing, [0, 0])
+
+
+def test_status_counts_the_irreducible_loss():
+    raised = nq.power_law(100, irreducible=3.0)
+    plain = nq.power_law(100)
+    optimizer = nq.HeavyBall(0.1, 0.9)
+    assert nq.steps_to_target(raised, optimizer, 64, 3.05).steps == nq.steps_to_target(plain, optimizer, 64, 0.05).steps
+    assert nq.steps_to_target(raised, optimizer, 64, 3.0).status == Status.NEVER
+
+
+def test_last_update_searched_is_max_steps():
+    steps = int(nq.steps_to_target(PAPER, nq.SGD(0.01), 64, 0.01).steps)
+    assert nq.steps_to_target(PAPER, nq.SGD(0.01), 64, 0.01, max_steps=steps).steps == steps
+    assert nq.steps_to_target(PAPER, nq.SGD(0.01), 64, 0.01, max_steps=steps - 1).status == Status.OUT_OF_STEPS
+
+
+@pytest.mark.parametrize("optimizer", [nq.SGD(4e-6), nq.HeavyBall(4e-8, 0.99), nq.Averaged(nq.SGD(4e-6), 0.999)])
+def test_a_billion_steps_are_counted_exactly(optimizer):
+    result = nq.steps_to_target(PAPER, optimizer, 2**10, 0.3)
+    steps = int(result.steps)
+    assert 10**8 < steps < MAX_STEPS
+    assert nq.risk(PAPER, optimizer, 2**10, steps) <= 0.3 < nq.risk(PAPER, optimizer, 2**10, steps - 1)
+    assert steps - 1 <= result.crossing <= steps
+
+
+def test_steps_are_the_crossing_rounded_up():
+    rates = np.geomspace(1e-4, 1, 50)
+    result = nq.steps_to_target(PAPER, nq.HeavyBall(rates, 0.9), 2**14, 0.01)
+    reached = np.isfinite(result.steps)
+    assert reached.sum() > 10
+    assert np.all(result.crossing[reached] <= result.steps[reached])
+    assert np.all(result.crossing[reached] > result.steps[reached] - 1 - 1e-9)
+
+
+def test_a_larger_batch_is_never_slower():
+    grid = nq.sweep(PAPER, nq.HeavyBall(np.geomspace(1e-4, 3, 20), [0.0, 0.9, 0.99]), 2.0 ** np.arange(0, 22), 0.01)
+    assert np.all(grid.steps.values[1:] <= grid.steps.values[:-1])
+
+
+def test_transformations_give_the_same_answers():
+    rates, batches = np.array([0.003, 0.03, 0.3]), np.array([64.0, 2.0**12, 2.0**20])
+    expected = nq.steps_to_target(PAPER, nq.HeavyBall(rates, 0.9), batches, 0.01)
+
+    def one(rate, batch_size):
+        return nq.steps_to_target(PAPER, nq.HeavyBall(rate, 0.9), batch_size, 0.01)
+
+    with jax.enable_x64(True):
+        for found in (jax.vmap(one)(rates, batches), jax.jit(jax.vmap(one))(rates, batches)):
+            jax.tree.map(np.testing.assert_array_equal, found, expected)
+        np.testing.assert_array_equal(jax.jit(one)(rates[0], batches[0]).steps, expected.steps[0])
+        assert jax.grad(lambda rate: one(rate, 64.0).crossing)(0.03) == 0.0
+
+
+def test_float32_agrees_to_a_thousandth():
+    rates, batches = np.geomspace(1e-7, 1, 15), 2.0 ** np.array([[4], [12], [20]])
+    for power in (0.0, 0.5, 0.75):
+        optimizer = nq.Preconditioned(nq.SGD(rates), power)
+        double = nq.steps_to_target(PAPER, optimizer, batches, 0.01)
+        single = nq.steps_to_target(PAPER, optimizer, batches, 0.01, dtype="float32")
+        both = np.isfinite(double.steps) & np.isfinite(single.steps)
+        assert both.sum() >= 20
+        np.testing.assert_allclose(single.steps[both], double.steps[both], rtol=1e-3, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"batch_size": 0.5}, "batch_size is 0.5"),
+        ({"batch_size": [64, np.nan]}, r"batch_size\[1\] is nan"),
+        ({"target": np.inf}, "target is inf"),
+        ({"max_steps": 2**31}, "max_steps is 2147483648"),
+        ({"max_steps": 1.5}, "max_steps is 1.5"),
+        ({"rule": "frist"}, "did you mean 'first'"),
+        ({"dtype": "float16"}, "dtype is 'float16'"),
+        ({"optimizer": nq.HeavyBall(0.1, 1.0)}, "momentum is 1.0"),
+        ({"optimizer": nq.Averaged(nq.SGD(0.1), -0.1)}, "decay is -0.1"),
+        ({"optimizer": nq.Preconditioned(nq.SGD(0.1), 1.5)}, "power is 1.5"),
+        ({"optimizer": nq.SGD(-0.1)}, "learning_rate is -0.1"),
+        ({"optimizer": nq.SGD("fast")}, "learning_rate is 'fast'"),
+        ({"optimizer": "sgd"}, "optimizer is 'sgd'"),
+        ({"problem": nq.NoisyQuadratic(*np.ones((4, 2)) * [[-1], [1], [1], [1]])}, r"curvature\[0\] is -1"),
+    ],
+)
+def test_bad_arguments_are_named(changed, words):
+    arguments = {"problem": PAPER, "optimizer": nq.SGD(0.1), "batch_size": 64, "target": 0.01} | changed
+    with pytest.raises(ValueError, match=words):
+        nq.steps_to_target(**arguments)
