@@ -206,7 +206,8 @@ class _Walk(NamedTuple):
     time: jax.Array
     here: Position
     level: jax.Array
-    hopped: jax.Array  # whether the last look ahead ended in a hop
+    streak: jax.Array  # hops of this length in a row
+    patience: jax.Array  # how many make the next one longer
     limit: jax.Array  # no hop goes beyond it: after it the target is met, or the search ends
     current: jax.Array  # index of the largest batch size that is still under way
     steps: jax.Array  # of each batch size, inf where not reached yet
@@ -245,12 +246,13 @@ def _first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_s
         current = ((steps < jnp.inf) | (time >= max_steps)).sum()
         limit = jnp.where(~hop & (risk_at_end <= target), far - 1, walk.limit)
         limit = jnp.where(current > walk.current, limits[jnp.minimum(current, last)], limit)
-        level = walk.level + jnp.where(hop, jnp.where(walk.hopped, 1, 0), -1)
+        level, streak, patience = _next_level(walk, hop)
         return _Walk(
             time=time,
             here=jax.tree.map(functools.partial(jnp.where, hop), ahead.end, walk.here),
             level=jnp.clip(level, 0, jnp.minimum(table.top, _floor_log2(limit - time))),
-            hopped=hop,
+            streak=streak,
+            patience=patience,
             limit=limit,
             current=current,
             steps=steps,
@@ -263,7 +265,8 @@ def _first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_s
     current = ((steps < jnp.inf) | (max_steps <= 0) | (target <= 0)).sum()
     limit = limits[jnp.minimum(current, last)]
     level = jnp.minimum(table.top, _floor_log2(limit))
-    walk = _Walk(zero, start, level, jnp.zeros((), bool), limit, current, steps, steps, steps)
+    none, two = jnp.int32(0), jnp.int32(2)
+    walk = _Walk(zero, start, level, none, two, limit, current, steps, steps, steps)
     walk = jax.lax.while_loop(going_on, step, walk)
     # A batch size that ran out of steps before the walk ended was not followed any further.
     proven = (~(walk.here.noise / batch_size <= target) & (max_steps >= walk.time)) | (target <= 0)
@@ -277,7 +280,8 @@ class _BothSides(NamedTuple):
     time: jax.Array
     here: Position
     level: jax.Array
-    hopped: jax.Array
+    streak: jax.Array
+    patience: jax.Array
     limit: jax.Array
     above: jax.Array  # whether the risk here is above the target
     since: jax.Array  # when it last crossed the target
@@ -314,12 +318,13 @@ def _last_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_st
         far = walk.time + powers[walk.level]
         time = jnp.where(hop, far, walk.time)
         limit = jnp.where(crosses, end, jnp.where(~hop & crossed, far - 1, walk.limit))
-        level = walk.level + jnp.where(hop, jnp.where(walk.hopped, 1, 0), -1)
+        level, streak, patience = _next_level(walk, hop)
         return _BothSides(
             time=time,
             here=jax.tree.map(functools.partial(jnp.where, hop), ahead.end, walk.here),
             level=jnp.clip(level, 0, jnp.minimum(table.top, _floor_log2(limit - time))),
-            hopped=hop,
+            streak=streak,
+            patience=patience,
             limit=limit,
             above=walk.above ^ crosses,
             since=jnp.where(crosses, far, walk.since),
@@ -328,13 +333,25 @@ def _last_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_st
         )
 
     start, zero = start_position(model), jnp.zeros_like(max_steps)
-    above, false = start.bias > target, jnp.zeros((), bool)
-    walk = _BothSides(zero, start, table.top, false, end, above, zero, start.bias, start.bias)
+    above = start.bias > target
+    none, two = jnp.int32(0), jnp.int32(2)
+    walk = _BothSides(zero, start, table.top, none, two, end, above, zero, start.bias, start.bias)
     walk = jax.lax.while_loop(going_on, step, walk)
     reached = ~walk.above & (walk.time >= end) & settled(walk.here) & (walk.since <= max_steps) & (target > 0)
     steps = jnp.where(reached, walk.since.astype(model.weight.dtype), jnp.inf)[None]
     proven, exploded = ~(walk.here.noise <= target) | (target <= 0), ~(walk.here.bias < _huge(model))
     return _result(model, steps, _crossing(steps, walk.before, walk.after, target), proven[None], exploded)
+
+
+def _next_level(walk: Any, hop: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Twice as far after `patience` hops in a row, half as far after none; more patience after each attempt that failed."""
+    streak = jnp.where(hop, walk.streak + 1, 0)
+    longer = streak >= walk.patience
+    failed_at_once = ~hop & (walk.streak == 0)
+    level = walk.level + jnp.where(longer, 1, jnp.where(hop, 0, -1))
+    patience = jnp.where(hop & (walk.streak == 0), 2, walk.patience)
+    patience = jnp.where(failed_at_once, jnp.minimum(2 * walk.patience, 16), patience)
+    return level, jnp.where(longer, 0, streak), patience
 
 
 def _result(model: Model, steps: jax.Array, crossing: jax.Array, proven: jax.Array, exploded: jax.Array) -> StepsToTarget:

@@ -73,15 +73,14 @@ def start_position(model: Model) -> Position:
 def look_ahead(model: Model, span: Span, here: Position) -> Interval:
     """Bounds over the `n` updates of `span` from `here`, and where they lead; the model's batch size is 1."""
     state = apply(span.increment[:, :, None], here.state)
-    sums = quadratic(span.sums[:, :, :, None], here.state[:, None])  # [D or S, bias or kick]
-    # Each is the input of several reductions below: compute it once.
-    state, sums = jax.lax.optimization_barrier((state, sums))
+    change, total = quadratic(span.sums, here.state[:, :1])
+    both = quadratic(span.sums[:, :, 0] + span.sums[:, :, 1], here.state[:, 1])
     read = model.read[:, None]
     (first, kick), (last, kick_at_end) = dot(read, here.state) ** 2, dot(read, state) ** 2
-    variation = jnp.sqrt(sums[0, 0] * sums[1, 0])
+    variation = jnp.sqrt(change * total)
     weight = model.weight * model.initial
     lower = (weight * jnp.maximum(first + last - variation, 0)).sum() / 2
     upper = (weight * (first + last + variation)).sum() / 2
-    kicks = jnp.maximum(sums[0, 1] + sums[1, 1] - 2 * (kick_at_end - kick), 0)
+    kicks = jnp.maximum(both - 2 * (kick_at_end - kick), 0)
     noise = here.noise + (model.weight * model.noise * kicks).sum() / 4
     return Interval(Position(state, (weight * last).sum(), noise), lower, upper)

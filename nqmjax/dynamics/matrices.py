@@ -48,5 +48,7 @@ def transpose(matrix: jax.Array) -> jax.Array:
 
 
 def quadratic(inner: jax.Array, x: jax.Array) -> jax.Array:
-    """`x^T P x`."""
-    return reduce(add, (inner[i, j] * (x[i] * x[j]) for i in range(len(x)) for j in range(len(x))))
+    """`x^T P x` for symmetric `P`."""
+    squares = reduce(add, (inner[i, i] * (x[i] * x[i]) for i in range(len(x))))
+    mixed = (inner[i, j] * (2 * x[i] * x[j]) for i in range(len(x)) for j in range(i))
+    return reduce(add, mixed, squares)
