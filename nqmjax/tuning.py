@@ -94,9 +94,14 @@ def tune(
 
         def steps(points: np.ndarray, batch: np.ndarray, limit: Any) -> StepsToTarget:
             bar.total = max(bar.total, bar.n + batch.size)
-            limit = np.minimum(limit, max_steps)
+            columns = batch.shape[1]
+            # Single batch sizes are repeated to as many as the grid has, so that the search is compiled once for both.
+            batch, limit = (
+                np.broadcast_to(values, (len(points), len(batches))) for values in (batch, np.minimum(limit, max_steps))
+            )
             targets = np.full(len(points), float(target))
-            return search_lanes(problem, space.optimizer(points), batch, targets, limit, "first", dtype, bar)
+            found = search_lanes(problem, space.optimizer(points), batch, targets, limit, "first", dtype, bar)
+            return StepsToTarget(*(values[:, :columns] for values in found))
 
         return _table(problem, space, batches, target, *_search(space, steps, batches))
 
