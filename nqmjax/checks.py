@@ -23,9 +23,12 @@ def require(condition: bool, argument: str, value: Any, remedy: str) -> None:
 def numeric(argument: str, value: Any) -> np.ndarray:
     """Return `value` as a float64 array, or say which argument is not numeric."""
     try:
-        return np.asarray(value, dtype=np.float64)
+        array = np.asarray(value)
+        if array.dtype.kind in "iuf" or array.size == 0:
+            return array.astype(np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"{argument} is {value!r}: give a number or an array of numbers") from None
+        pass  # lists of unequal lengths, objects: not numbers either
+    raise ValueError(f"{argument} is {value!r}: give a number or an array of numbers")
 
 
 def check_values(argument: str, value: Any, valid: Any, remedy: str) -> None:
@@ -54,11 +57,16 @@ def check_batch_size(batch_size: Any) -> None:
 
 
 def check_steps(argument: str, steps: Any, maximum: int = 2**31) -> None:
-    """Numbers of updates are whole and lie in 0 .. 2^31."""
+    """Numbers of updates are whole and lie in 0 .. maximum."""
     if not is_traced(steps):
         values = numeric(argument, steps)
         valid = np.isfinite(values) & (values >= 0) & (values <= maximum) & (values == np.floor(values))
         check_values(argument, values, valid, f"give whole numbers of updates from 0 to {maximum}")
+
+
+def check_dtype(dtype: Any) -> None:
+    """Precisions are "float64" and "float32"."""
+    check_choice("dtype", getattr(dtype, "__name__", str(dtype)), ["float64", "float32"])
 
 
 def check_target(target: Any) -> None:

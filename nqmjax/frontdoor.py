@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from nqmjax.checks import check_batch_size, check_choice, is_traced
-from nqmjax.optimizers import LinearOptimizer, check_optimizer
+from nqmjax.checks import check_batch_size, check_dtype, is_traced
+from nqmjax.optimizers import LinearOptimizer, check_optimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic, check_problem
 
 
@@ -18,21 +18,33 @@ def check_run(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: A
     check_batch_size(batch_size)
 
 
+def check_shapes(optimizer: LinearOptimizer, **arguments: Any) -> None:
+    """Raise unless the hyperparameters and the named arguments broadcast."""
+    shapes = {name: np.shape(value) for name, value in {**hyperparameters(optimizer), **arguments}.items()}
+    try:
+        np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        given = ", ".join(f"{name} {shape}" for name, shape in shapes.items() if shape)
+        raise ValueError(f"the shapes are {given}: give shapes that broadcast") from None
+
+
 def evaluate(kernel: Callable, *arguments: Any, dtype: Any = "float64") -> Any:
     """Call a kernel in the precision asked for, without touching JAX's global configuration.
 
     Inside `jit`, `vmap` and `grad` the arguments keep their precision and the result stays a JAX array; otherwise all
     floating-point arguments are cast to `dtype`, and the result is NumPy's, which no later setting can truncate.
     """
+    arguments = tuple(np.asarray(part) if isinstance(part, list | tuple) else part for part in arguments)
     if is_traced(arguments):
         return kernel(*arguments)
+    check_dtype(dtype)
     dtype = np.dtype(dtype)
-    check_choice("dtype", dtype.name, ["float64", "float32"])
 
     def cast(leaf: Any) -> np.ndarray:
         leaf = np.asarray(leaf)
         return leaf if np.issubdtype(leaf.dtype, np.unsignedinteger) else leaf.astype(dtype)
 
-    arguments = jax.tree.map(cast, arguments, is_leaf=lambda node: isinstance(node, list))
-    with jax.enable_x64(dtype == np.float64):
+    # Called while something else is being traced, arguments without a trace are computed at once all the same.
+    with jax.enable_x64(dtype == np.float64), jax.ensure_compile_time_eval():
+        arguments = jax.tree.map(cast, arguments)
         return jax.tree.map(lambda leaf: np.asarray(leaf)[()], kernel(*arguments))

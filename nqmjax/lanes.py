@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from nqmjax.checks import check_choice, check_steps
+from nqmjax.checks import check_choice, check_dtype, check_steps, require
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.target import MAX_STEPS, StepsToTarget, search
@@ -22,7 +22,8 @@ def check_search(max_steps: Any, rule: str, dtype: Any) -> None:
     """Check the options of `search_lanes`."""
     check_steps("max_steps", max_steps, MAX_STEPS)
     check_choice("rule", rule, ["first", "stays"])
-    check_choice("dtype", np.dtype(dtype).name, ["float64", "float32"])
+    check_dtype(dtype)
+    require(np.ndim(max_steps) == 0, "the shape of max_steps", np.shape(max_steps), "give a number")
 
 
 def search_lanes(
@@ -64,7 +65,7 @@ def search_lanes(
         lambda leaf: np.pad(leaf, [(0, missing)] + [(0, 0)] * (leaf.ndim - 1), mode="edge"),
         (jax.tree.map(lambda leaf: leaf.astype(dtype), (optimizer, batch_size, target)), max_steps),
     )
-    cells[0][2][len(target) :] = np.inf  # met at once: the padding costs nothing
+    cells[0][2][len(target) :] = np.inf  # met at once: the padding costs next to nothing
     problem = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), problem)
 
     def chunk(start: int) -> StepsToTarget:

@@ -111,9 +111,10 @@ def power_law(
 
     Source: Zhang et al. 2019, section 3.5 (`exponent=1`, `dim=10^4`, `C = H`).
     """
-    whole = np.ndim(dim) == 0 and isinstance(dim, int | np.integer | float | np.floating) and float(dim).is_integer()
+    whole = np.ndim(dim) == 0 and float(numeric("dim", dim)).is_integer()
     require(whole and dim >= 1, "dim", dim, "give a whole number of directions, at least 1")
-    require(bool(np.isfinite(numeric("exponent", exponent))), "exponent", exponent, "give a finite number")
+    scalar = np.ndim(exponent) == 0 and bool(np.isfinite(numeric("exponent", exponent)))
+    require(scalar, "exponent", exponent, "give a finite number")
     return from_spectrum(np.arange(1.0, int(dim) + 1.0) ** -exponent, noise=noise, initial=initial, irreducible=irreducible)
 
 
@@ -163,10 +164,12 @@ def check_problem(problem: NoisyQuadratic) -> None:
     require(isinstance(problem, NoisyQuadratic), "problem", repr(problem), "give one, for example power_law(10_000)")
     if is_traced(problem):
         return
+    shapes = {np.shape(getattr(problem, name)) for name in ("curvature", "noise", "initial", "count")}
+    require(len(shapes) == 1 and len(next(iter(shapes))) == 1, "the shapes of the problem", shapes, "give equal 1-D arrays")
     for name in ("curvature", "noise", "initial"):
-        values = np.asarray(getattr(problem, name))
+        values = numeric(name, getattr(problem, name))
         check_values(name, values, np.isfinite(values) & (values >= 0), "give finite values that are not negative")
-    count = np.asarray(problem.count)
+    count = numeric("count", problem.count)
     check_values("count", count, np.isfinite(count) & (count > 0), "give positive numbers of directions")
     require(bool(np.isfinite(problem.irreducible)), "irreducible", problem.irreducible, "give a finite loss")
 

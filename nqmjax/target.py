@@ -22,14 +22,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nqmjax.checks import check_choice, check_steps, check_target, is_traced
 from nqmjax.dynamics.compiled import map_lanes
 from nqmjax.dynamics.doubling import FOREVER
 from nqmjax.dynamics.intervals import Position, Span, look_ahead, start_position
-from nqmjax.dynamics.matrices import square
+from nqmjax.dynamics.matrices import quadratic, square
 from nqmjax.dynamics.model import Model, build_model
-from nqmjax.frontdoor import check_run, evaluate
+from nqmjax.frontdoor import check_run, check_shapes, evaluate
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
 
@@ -45,7 +46,7 @@ class Status(enum.IntEnum):
     NEVER = 1
     """It provably never is: the risk settles above the target and no update on the way dips to it."""
     DIVERGED = 2
-    """A direction is unstable, and the risk has grown past the target for good without having met it."""
+    """A direction is unstable, and the risk has grown past the target for good."""
     OUT_OF_STEPS = 3
     """Not within `max_steps`; what comes later is not known."""
 
@@ -101,7 +102,10 @@ def steps_to_target(
     check_target(target)
     check_steps("max_steps", max_steps, MAX_STEPS)
     check_choice("rule", rule, ["first", "stays"])
+    check_shapes(optimizer, batch_size=batch_size, target=target, max_steps=max_steps)
     outermost = not is_traced(problem, optimizer, batch_size, target, max_steps)
+    if not is_traced(max_steps):
+        max_steps = np.asarray(max_steps, np.uint32)
     kernel = functools.partial(_broadcast_steps, stays=rule == "stays", outermost=outermost)
     return evaluate(kernel, problem, optimizer, batch_size, target, max_steps, dtype=dtype)
 
@@ -147,8 +151,15 @@ def search(
         optimizer, batch_size, target, max_steps = lane
         model = build_model(problem, optimizer, 1.0)
         dtype = model.weight.dtype
+        batch_size, max_steps = jnp.asarray(batch_size, dtype), jnp.minimum(max_steps, MAX_STEPS).astype(integer)
+        # In units of the initial risk, no start is too large for the precision.
+        initial = (model.weight * model.initial).sum()
+        unit = jnp.where(initial > 0, initial, 1)
         excess = jnp.asarray(target, dtype) - model.irreducible
-        return walk(model, jnp.asarray(batch_size, dtype), excess, jnp.minimum(max_steps, MAX_STEPS).astype(integer))
+        close = jnp.abs(excess - initial) <= _rounding(jnp.abs(excess) + jnp.abs(model.irreducible))
+        model = model._replace(initial=model.initial / unit, noise=model.noise / unit)
+        excess = jnp.where(close, 1 + _rounding(jnp.ones((), dtype)), excess / unit)
+        return walk(model, batch_size, excess, max_steps)
 
     lanes = (optimizer, batch_size, target, jnp.asarray(max_steps))
     return map_lanes(lane, *jax.lax.stop_gradient((problem, lanes)), outermost)
@@ -208,7 +219,7 @@ class _Walk(NamedTuple):
     level: jax.Array
     streak: jax.Array  # hops of this length in a row
     patience: jax.Array  # how many make the next one longer
-    limit: jax.Array  # no hop goes beyond it: after it the target is met, or the search ends
+    limits: jax.Array  # of each batch size: one update later the target is met, or the search is over
     current: jax.Array  # index of the largest batch size that is still under way
     steps: jax.Array  # of each batch size, inf where not reached yet
     before: jax.Array  # risk one update before that
@@ -219,7 +230,7 @@ def _first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_s
     """Rule "first" for one lane: `batch_size` from large to small, `max_steps` not decreasing, both of shape `(b,)`;
     `target` without the irreducible loss."""
     powers, last = _powers(31, max_steps), len(batch_size) - 1
-    floor = target - _rounding(target)
+    floor, near = target - _rounding(target), target * (1 + jnp.finfo(target.dtype).eps ** 0.5)
 
     def decided(level: jax.Array, there: Position) -> jax.Array:
         noise = there.noise / batch_size
@@ -227,7 +238,11 @@ def _first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_s
 
     table = _climb(model, 31, decided)
     met = table.bias + table.noise / batch_size[:, None] <= target
-    limits = jnp.minimum(jnp.where(met, powers - 1, max_steps[:, None]).min(1), max_steps)  # as far as the table tells
+    limits = jnp.where(met, powers - 1, max_steps[:, None]).min(1)
+    limits = jnp.minimum(limits, max_steps)  # as far as the table tells
+
+    def farthest(limits: jax.Array, current: jax.Array, time: jax.Array) -> jax.Array:
+        return jnp.minimum(table.top, _floor_log2(limits[jnp.minimum(current, last)] - time))
 
     def going_on(walk: _Walk) -> jax.Array:
         possible = walk.here.noise / batch_size[jnp.minimum(walk.current, last)] <= target
@@ -237,23 +252,27 @@ def _first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_s
         ahead, batch = look_ahead(model, table.span(walk.level), walk.here), batch_size[walk.current]
         risk_at_end = ahead.end.bias + ahead.end.noise / batch
         single = walk.level == 0
-        hop = single | ((ahead.lower + walk.here.noise / batch > floor) & (risk_at_end < _huge(model)))
+        clear = (ahead.lower + walk.here.noise / batch > floor) & (risk_at_end > target)
+        hop = single | (clear & (risk_at_end < _huge(model)))
         far = walk.time + powers[walk.level]
         before, after = (here.bias + here.noise / batch_size for here in (walk.here, ahead.end))
-        arrived = single & (after <= target) & (walk.steps == jnp.inf) & (far <= max_steps)
+        # A longer hop saw the target met here: so it is, but for rounding, or else that hop was too long for the precision.
+        passed = single & (far > walk.limits)
+        met = (after <= target) | (passed & (after <= near))
+        arrived = single & met & (walk.steps == jnp.inf) & (far <= max_steps)
         steps = jnp.where(arrived, far.astype(after.dtype), walk.steps)
         time = jnp.where(hop, far, walk.time)
         current = ((steps < jnp.inf) | (time >= max_steps)).sum()
-        limit = jnp.where(~hop & (risk_at_end <= target), far - 1, walk.limit)
-        limit = jnp.where(current > walk.current, limits[jnp.minimum(current, last)], limit)
+        limits = jnp.where(passed, max_steps, walk.limits)
+        limits = jnp.where(~hop & (after <= target), jnp.minimum(limits, far - 1), limits)
         level, streak, patience = _next_level(walk, hop)
         return _Walk(
             time=time,
             here=jax.tree.map(functools.partial(jnp.where, hop), ahead.end, walk.here),
-            level=jnp.clip(level, 0, jnp.minimum(table.top, _floor_log2(limit - time))),
+            level=jnp.clip(level, 0, farthest(limits, current, time)),
             streak=streak,
-            patience=patience,
-            limit=limit,
+            patience=jnp.where(current > walk.current, 1, patience),
+            limits=limits,
             current=current,
             steps=steps,
             before=jnp.where(arrived, before, walk.before),
@@ -263,15 +282,14 @@ def _first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_s
     start, zero = start_position(model), jnp.zeros_like(max_steps[0])
     steps = jnp.where((start.bias <= target) & (target > 0), jnp.zeros_like(batch_size), jnp.inf)
     current = ((steps < jnp.inf) | (max_steps <= 0) | (target <= 0)).sum()
-    limit = limits[jnp.minimum(current, last)]
-    level = jnp.minimum(table.top, _floor_log2(limit))
     none, two = jnp.int32(0), jnp.int32(2)
-    walk = _Walk(zero, start, level, none, two, limit, current, steps, steps, steps)
+    walk = _Walk(zero, start, farthest(limits, current, zero), none, two, limits, current, steps, steps, steps)
     walk = jax.lax.while_loop(going_on, step, walk)
     # A batch size that ran out of steps before the walk ended was not followed any further.
-    proven = (~(walk.here.noise / batch_size <= target) & (max_steps >= walk.time)) | (target <= 0)
+    followed = max_steps >= walk.time
+    proven = (~(walk.here.noise / batch_size <= target) & followed) | (target <= 0)
     crossing = _crossing(walk.steps, walk.before, walk.after, target)
-    return _result(model, walk.steps, crossing, proven, ~(walk.here.bias < _huge(model)))
+    return _result(model, walk.steps, crossing, proven, ~(walk.here.bias < _huge(model)) & followed)
 
 
 class _BothSides(NamedTuple):
@@ -294,6 +312,7 @@ def _last_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_st
     model, max_steps = model._replace(noise=model.noise / batch_size), max_steps[0]
     forever = jax.lax.fori_loop(0, FOREVER, lambda _, span: span.doubled(), Span.one_update(model))
     floor, ceiling = target - _rounding(target), target + _rounding(target)
+    near = target * jnp.finfo(target.dtype).eps ** 0.5
     levels = min(FOREVER, jnp.iinfo(max_steps.dtype).bits - 1)
     powers = _powers(levels, max_steps)
 
@@ -311,13 +330,15 @@ def _last_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_st
         ahead = look_ahead(model, table.span(walk.level), walk.here)
         risk, risk_at_end = walk.here.bias + walk.here.noise, ahead.end.bias + ahead.end.noise
         single = walk.level == 0
-        certain = (ahead.lower + walk.here.noise > floor) & (risk_at_end < _huge(model))
-        hop = single | jnp.where(walk.above, certain, ahead.upper + ahead.end.noise <= ceiling)
-        crossed = (risk_at_end <= target) == walk.above
-        crosses = single & crossed
+        above = (ahead.lower + walk.here.noise > floor) & (risk_at_end > target) & (risk_at_end < _huge(model))
+        below = (ahead.upper + ahead.end.noise <= ceiling) & (risk_at_end <= target)
+        hop = single | jnp.where(walk.above, above, below)
         far = walk.time + powers[walk.level]
+        crossed = (risk_at_end <= target) == walk.above
+        passed = single & (far > walk.limit)  # see `_first_passage`
+        crosses = single & (crossed | (passed & (jnp.abs(risk_at_end - target) <= near)))
         time = jnp.where(hop, far, walk.time)
-        limit = jnp.where(crosses, end, jnp.where(~hop & crossed, far - 1, walk.limit))
+        limit = jnp.where(crosses | passed, end, jnp.where(~hop & crossed, far - 1, walk.limit))
         level, streak, patience = _next_level(walk, hop)
         return _BothSides(
             time=time,
@@ -340,7 +361,7 @@ def _last_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_st
     reached = ~walk.above & (walk.time >= end) & settled(walk.here) & (walk.since <= max_steps) & (target > 0)
     steps = jnp.where(reached, walk.since.astype(model.weight.dtype), jnp.inf)[None]
     proven, exploded = ~(walk.here.noise <= target) | (target <= 0), ~(walk.here.bias < _huge(model))
-    return _result(model, steps, _crossing(steps, walk.before, walk.after, target), proven[None], exploded)
+    return _result(model, steps, _crossing(steps, walk.before, walk.after, target), proven[None], exploded[None])
 
 
 def _next_level(walk: Any, hop: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -355,14 +376,22 @@ def _next_level(walk: Any, hop: jax.Array) -> tuple[jax.Array, jax.Array, jax.Ar
 
 
 def _result(model: Model, steps: jax.Array, crossing: jax.Array, proven: jax.Array, exploded: jax.Array) -> StepsToTarget:
-    """Give each batch size its status; `proven` where the noise alone is above the target."""
+    """Give each batch size its status; `proven` where the noise alone exceeds the target, `exploded` where the bias is huge."""
     reached = steps < jnp.inf
-    look = exploded | (proven & ~reached).any()
-    unstable = exploded | jax.lax.cond(look, lambda: _unstable(model), lambda: jnp.zeros((), bool))
-    still = (Span.one_update(model).sums[0, 0, 0] == 0).all() & (model.kick[0] == 0).all()
-    failed = jnp.where(proven | still, jnp.where(unstable, Status.DIVERGED, Status.NEVER), Status.OUT_OF_STEPS)
-    failed = jnp.where(exploded, Status.DIVERGED, failed)
+    look = (exploded | proven) & ~reached
+    unstable = jax.lax.cond(look.any(), lambda: _unstable(model), lambda: jnp.zeros((), bool))
+    failed = jnp.where(proven | _still(model), Status.NEVER, Status.OUT_OF_STEPS)
+    failed = jnp.where(look & unstable, Status.DIVERGED, failed)
     return StepsToTarget(steps, jnp.where(reached, Status.REACHED, failed).astype(jnp.int8), crossing)
+
+
+def _still(model: Model) -> jax.Array:
+    """Whether the scored iterate never moves: not in as many updates as there are state variables, so not ever."""
+    span = Span.one_update(model)
+    for _ in range((len(model.read) - 1).bit_length()):
+        span = span.doubled()
+    kicks = quadratic(span.sums[:, :, 0] + span.sums[:, :, 1], model.kick)
+    return ((span.sums[0, 0, 0] == 0) & (kicks == 0)).all()
 
 
 def _unstable(model: Model) -> jax.Array:
@@ -373,6 +402,7 @@ def _unstable(model: Model) -> jax.Array:
 
 def _crossing(steps: jax.Array, before: jax.Array, after: jax.Array, target: jax.Array) -> jax.Array:
     """Where `log R`, a straight line between the updates `steps - 1` and `steps`, meets the target."""
+    after = jnp.maximum(after, jnp.finfo(after.dtype).tiny)
     drop = jnp.log(before) - jnp.log(after)
     return steps - jnp.where(drop > 0, jnp.clip((jnp.log(target) - jnp.log(after)) / drop, 0, 1), 0)
 

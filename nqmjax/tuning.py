@@ -71,7 +71,7 @@ def tune(
     >>> from nqmjax import HeavyBall, power_law
     >>> best = tune(power_law(10_000).quantize(100), HeavyBall(0.1, 0.9), [2**10, 2**20], target=0.01)
     >>> best.steps.values
-    array([5031.,  154.])
+    array([5043.,  150.])
 
     Source: Zhang et al. 2019, section 3.7.1 (there a grid of 100 rates and 20 momenta).
     """
@@ -83,6 +83,7 @@ def tune(
     require(batches.ndim == 1 and batches.size > 0, "the shape of batch_size", batches.shape, "give a number or a 1-D array")
     for name, value in {**values, "target": target}.items():
         require(np.ndim(value) == 0, f"the shape of {name}", np.shape(value), "give a number; call tune once for each value")
+    fixed = [fixed] if isinstance(fixed, str) else list(fixed)
     for name in fixed:
         require(name in values, "fixed", repr(name), f"the template has {', '.join(values)}")
     names = [name for name in values if name.split(".")[-1] in TUNABLE and name not in fixed]

@@ -59,6 +59,48 @@ def test_status_counts_the_irreducible_loss():
     assert nq.steps_to_target(raised, optimizer, 64, 3.0).status == Status.NEVER
 
 
+class Delayed(nq.LinearOptimizer):
+    """SGD on the gradient of the update before."""
+
+    learning_rate: float
+
+    def initial(self, theta):
+        return theta, 0.0
+
+    def change(self, state, gradient):
+        return -self.learning_rate * state[1], gradient - state[1]
+
+
+@pytest.mark.parametrize(
+    ("problem", "optimizer", "batch_size", "target", "horizon"),
+    [
+        (nq.from_spectrum([1.0], initial=1e80, noise=0.0), nq.SGD(0.5), 1, 1.0, 300),
+        (nq.from_spectrum([1.0, 1e-3], initial=[0.0, 1.0], noise=0.0), nq.SGD(3.0), 1, 1e-7, 3000),
+        (nq.power_law(1), Delayed(0.1), 1e6, 0.4, 100),
+        (nq.from_spectrum([1.0, 0.1, 0.03], noise=0.1), nq.HeavyBall(0.1, 0.5), 1, 0.1, 3000),
+        (nq.from_spectrum([1.0], noise=0.0), nq.SGD(1.0), 1, 0.1, 10),
+    ],
+)
+def test_corners_agree_with_brute_force(problem, optimizer, batch_size, target, horizon):
+    below = nq.risk_curve(problem, optimizer, batch_size, horizon) <= target
+    result = nq.steps_to_target(problem, optimizer, batch_size, target)
+    assert result.steps == (below.argmax() if below.any() else np.inf)
+    assert not np.isnan(result.crossing)
+
+
+def test_nothing_is_claimed_beyond_what_was_searched():
+    assert nq.steps_to_target(nq.power_law(1), Delayed(0.1), 1e6, 0.4, max_steps=1).status == Status.OUT_OF_STEPS
+    large = nq.from_spectrum([1.0], initial=1e10, noise=0.0)
+    assert nq.steps_to_target(large, nq.SGD(0.5), 1, 1.0, dtype="float32").status == Status.REACHED
+
+
+@pytest.mark.parametrize("problem", [nq.power_law(10_000), nq.power_law(100), nq.power_law(3, irreducible=0.3)])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_initial_risk_takes_no_steps(problem, dtype):
+    for target in (problem.initial_risk, nq.risk(problem, nq.SGD(0.1), 1, 0)):
+        assert nq.steps_to_target(problem, nq.SGD(0.1), 1, target, dtype=dtype).steps == 0
+
+
 def test_last_update_searched_is_max_steps():
     steps = int(nq.steps_to_target(PAPER, nq.SGD(0.01), 64, 0.01).steps)
     assert nq.steps_to_target(PAPER, nq.SGD(0.01), 64, 0.01, max_steps=steps).steps == steps
@@ -123,6 +165,9 @@ def test_float32_agrees_to_a_thousandth():
         ({"max_steps": 1.5}, "max_steps is 1.5"),
         ({"rule": "frist"}, "did you mean 'first'"),
         ({"dtype": "float16"}, "dtype is 'float16'"),
+        ({"dtype": "foo"}, "dtype is 'foo'"),
+        ({"batch_size": "64"}, "batch_size is '64'"),
+        ({"batch_size": [1, 2, 3], "target": [0.1, 0.2]}, r"batch_size \(3,\), target \(2,\)"),
         ({"optimizer": nq.HeavyBall(0.1, 1.0)}, "momentum is 1.0"),
         ({"optimizer": nq.Averaged(nq.SGD(0.1), -0.1)}, "decay is -0.1"),
         ({"optimizer": nq.Preconditioned(nq.SGD(0.1), 1.5)}, "power is 1.5"),

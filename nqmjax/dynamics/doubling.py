@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from nqmjax.checks import check_steps, is_traced
 from nqmjax.dynamics.matrices import sandwich, square
 from nqmjax.dynamics.model import Model, build_model, moment_risk
-from nqmjax.frontdoor import check_run, evaluate
+from nqmjax.frontdoor import check_run, check_shapes, evaluate
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
 
@@ -37,7 +37,7 @@ def risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, s
       dtype: "float64" or "float32"; arguments under a JAX transformation keep their own precision.
 
     Returns:
-      array of the broadcast shape; huge or inf where the run diverges, never NaN.
+      array of the broadcast shape; huge or inf where the run diverges, never NaN (gradients may be NaN there).
 
     Raises:
       ValueError: an argument is out of its range.
@@ -50,6 +50,7 @@ def risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, s
     """
     check_run(problem, optimizer, batch_size)
     check_steps("steps", steps)
+    check_shapes(optimizer, batch_size=batch_size, steps=steps)
     if not is_traced(steps):
         steps = jnp.asarray(steps, dtype=jnp.uint32)
     return evaluate(_risk, problem, optimizer, batch_size, steps, dtype=dtype)
@@ -78,6 +79,7 @@ def stationary_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_s
     Source: Zhang et al. 2019, eq. 4 (steady-state risk).
     """
     check_run(problem, optimizer, batch_size)
+    check_shapes(optimizer, batch_size=batch_size)
     return evaluate(_stationary_risk, problem, optimizer, batch_size, dtype=dtype)
 
 

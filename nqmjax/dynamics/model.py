@@ -42,17 +42,23 @@ def build_model(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size:
     shape = jnp.broadcast_shapes(shape, *(jnp.shape(leaf) for leaf in leaves))
     optimizer, batch_size = jax.tree.unflatten(structure, [jnp.broadcast_to(leaf, shape) for leaf in leaves])
     curvature, count = jnp.asarray(problem.curvature), jnp.asarray(problem.count)
+    system, weight, initial = linear_system(optimizer, curvature), 0.5 * count * curvature, jnp.asarray(problem.initial)
+    # Where nothing ever happens, nothing may overflow either.
+    busy = weight * (initial + jnp.asarray(problem.noise)) > 0
     return Model(
-        *linear_system(optimizer, curvature),
-        initial=jnp.asarray(problem.initial),
+        increment=jnp.where(busy, system.increment, 0),
+        kick=jnp.where(busy, system.kick, 0),
+        read=system.read,
+        initial=initial,
         noise=jnp.asarray(problem.noise) / batch_size[..., None],
-        weight=0.5 * count * curvature,
+        weight=weight,
         irreducible=jnp.asarray(problem.irreducible),
     )
 
 
 def moment_risk(model: Model, moments: jax.Array) -> jax.Array:
     """Risk of the second moments `E x x^T`; what has overflowed counts as infinite, never as NaN."""
-    terms = jnp.where(model.weight > 0, model.weight * quadratic(moments, model.read), 0.0)
+    # Rounding can make the square of a small part of a huge state negative.
+    terms = jnp.where(model.weight > 0, model.weight * jnp.abs(quadratic(moments, model.read)), 0.0)
     risk = model.irreducible + terms.sum(-1)
     return jnp.where(jnp.isnan(risk), jnp.inf, risk)

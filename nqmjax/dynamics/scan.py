@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from nqmjax.checks import check_steps
 from nqmjax.dynamics.matrices import sandwich
 from nqmjax.dynamics.model import build_model, moment_risk
-from nqmjax.frontdoor import check_run, evaluate
+from nqmjax.frontdoor import check_run, check_shapes, evaluate
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
 
@@ -42,6 +42,7 @@ def risk_curve(
     """
     check_run(problem, optimizer, batch_size)
     check_steps("num_steps", num_steps)
+    check_shapes(optimizer, batch_size=batch_size)
     return evaluate(functools.partial(_risk_curve, num_steps=int(num_steps)), problem, optimizer, batch_size, dtype=dtype)
 
 

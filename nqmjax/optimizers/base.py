@@ -55,9 +55,9 @@ class LinearOptimizer:
         _register(cls)
 
     def __post_init__(self) -> None:
-        """Make arrays of lists, which are many hyperparameters rather than one to a pytree."""
+        """Make arrays of lists and tuples, which are many hyperparameters rather than one to a pytree."""
         for name, value in vars(self).items():
-            if isinstance(value, list):
+            if isinstance(value, list | tuple):
                 object.__setattr__(self, name, np.asarray(value))
 
     def initial(self, theta: Any) -> State:
