@@ -1,0 +1,108 @@
+"""What the commands do: check everything, compute, write the files whole, print a summary."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from nqmjax.checks import check_choice, require
+from nqmjax.cli.report import scaling_report, sweep_report
+from nqmjax.cli.spec import read_spec
+from nqmjax.cli.values import parse_assignments, parse_numbers
+from nqmjax.figures import PAPER_FIGURES, find_figure, scaling_figure, write_figure
+from nqmjax.files import check_output, read_observed, read_spectrum, save_dataset, write_atomically
+from nqmjax.problem import NoisyQuadratic, power_law
+from nqmjax.scaling import scaling_curves
+from nqmjax.sweeping import sweep as sweep_grid
+
+
+class Problem(NamedTuple):
+    """The options that say which problem; None where one is not given."""
+
+    dim: int | None
+    exponent: float | None
+    spectrum: Path | None
+    irreducible: float
+    bins: int | None
+
+    def build(self) -> NoisyQuadratic:
+        """The problem itself, from a file or as a power law in groups."""
+        if self.spectrum is None:
+            dim, exponent = 10_000 if self.dim is None else self.dim, 1.0 if self.exponent is None else self.exponent
+            return power_law(dim, exponent, irreducible=self.irreducible).quantize(100 if self.bins is None else self.bins)
+        for name in ("dim", "exponent"):
+            value = getattr(self, name)
+            require(value is None, name, value, "a spectrum from a file has its own; leave it or --spectrum out")
+        problem = read_spectrum(self.spectrum, self.irreducible)
+        return problem if self.bins is None else problem.quantize(self.bins)
+
+
+def scaling(
+    problem: Problem,
+    target: float,
+    batch_sizes: Sequence[str],
+    optimizers: Sequence[str],
+    powers: Sequence[str],
+    fixed: Sequence[str],
+    dtype: str,
+    observed: Path | None,
+    output: Path,
+    force: bool,
+) -> None:
+    """`nqmjax scaling`."""
+    prefix = output.with_suffix("") if output.suffix in (".png", ".nc") else output
+    image, data = (prefix.with_name(prefix.name + suffix) for suffix in (".png", ".nc"))
+    for path in (image, data):
+        check_output(path, force)
+    measured = [] if observed is None else read_observed(observed)
+    batches = np.unique(np.concatenate([parse_numbers("batch_sizes", batch_sizes), *(sizes for _, sizes, _ in measured)]))
+    table = scaling_curves(
+        problem.build(),
+        batches,
+        target,
+        [name.replace("-", "_") for word in optimizers for name in word.lower().split(",") if name],
+        parse_numbers("powers", powers).tolist(),
+        parse_assignments("fixed", fixed),
+        dtype=dtype,
+        progress=_watched(),
+    )
+    print(scaling_report(table, measured))
+
+    def write_both(path: Path) -> None:
+        """Save the table when the figure is drawn but not yet in its place, so that an interrupt leaves both or neither."""
+        write_figure(scaling_figure(table, measured), path)
+        save_dataset(table, data, force)
+
+    write_atomically(image, write_both, force)
+    print(f"\nWritten: {image} and {data}")
+
+
+def figure(name: str, output: Path | None, force: bool) -> None:
+    """`nqmjax figure`."""
+    name = find_figure(name)
+    path = output or Path(f"figure-{name}.png")
+    check_choice("the suffix of output", path.suffix, [".png", ".pdf", ".svg"])
+    check_output(path, force)
+    chosen = PAPER_FIGURES[name]
+    drawn = chosen.draw(chosen.table(_watched()))
+    write_atomically(path, lambda temporary: write_figure(drawn, temporary), force)
+    print(f"Written: {path}, {chosen.description}")
+
+
+def sweep(spec: Path, output: Path | None, force: bool) -> None:
+    """`nqmjax sweep`."""
+    path = output or Path(spec.with_suffix(".nc").name)
+    check_choice("the suffix of output", path.suffix, [".nc"])
+    check_output(path, force)
+    problem, optimizer, question = read_spec(spec)
+    table = sweep_grid(problem, optimizer, **question, progress=_watched())
+    save_dataset(table, path, force)
+    print(sweep_report(table))
+    print(f"\nWritten: {path}")
+
+
+def _watched() -> bool:
+    """Whether somebody looks at a terminal, so that a progress bar makes sense."""
+    return sys.stderr.isatty()

@@ -1,0 +1,106 @@
+"""The specification of a sweep: a TOML file with a problem, an optimizer and its grids."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nqmjax.checks import check_choice, numeric, require
+from nqmjax.cli.values import parse_numbers
+from nqmjax.files import read_spectrum
+from nqmjax.optimizers import Averaged, LinearOptimizer, Preconditioned, hyperparameters
+from nqmjax.problem import NoisyQuadratic, power_law
+from nqmjax.scaling import TEMPLATES
+
+QUESTION = ("batch_size", "target", "max_steps", "rule", "dtype")
+GENERATED = ("dim", "exponent", "noise", "initial")
+GRIDS = {
+    "linspace": np.linspace,
+    "logspace": np.logspace,
+    "one_minus_logspace": lambda *ends: 1 - np.logspace(*ends),
+}
+
+
+class Spec(NamedTuple):
+    """A problem, an optimizer whose hyperparameters may be arrays, and the other arguments of `nqmjax.sweep`."""
+
+    problem: NoisyQuadratic
+    optimizer: LinearOptimizer
+    question: dict[str, Any]
+
+
+def read_spec(path: Path) -> Spec:
+    """Read a sweep from a TOML file.
+
+    Raises:
+      ValueError: the file is missing or no TOML, a key is unknown or missing, or a value is not what the key wants.
+    """
+    require(path.is_file(), "path", path, "there is no such file")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        check_keys("the file", table, ["problem", "optimizer", *QUESTION], ["problem", "optimizer", "batch_size", "target"])
+        for name in ("problem", "optimizer"):
+            require(isinstance(table[name], dict), name, repr(table[name]), f"make it a table, [{name}]")
+        problem = _problem(table.pop("problem"), path.parent)
+        optimizer = _optimizer(table.pop("optimizer"))
+        return Spec(problem, optimizer, {name: _question(name, value) for name, value in table.items()})
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def check_keys(place: str, table: dict[str, Any], known: list[str], required: list[str]) -> None:
+    """Raise for a key that is unknown or missing."""
+    for key in table:
+        check_choice(f"a key in {place}", key, known)
+    for key in required:
+        require(key in table, f"{key} in {place}", "missing", f"{place} needs {', '.join(required)}")
+
+
+def _problem(table: dict[str, Any], folder: Path) -> NoisyQuadratic:
+    check_keys("[problem]", table, [*GENERATED, "irreducible", "bins", "spectrum"], [] if "spectrum" in table else ["dim"])
+    bins = table.pop("bins", None)
+    numbers = {name: _values(name, value) for name, value in table.items() if name != "spectrum"}
+    if "spectrum" in table:
+        require(isinstance(table["spectrum"], str), "spectrum", repr(table["spectrum"]), "give the name of a file")
+        spare = [name for name in numbers if name in GENERATED]
+        require(not spare, "[problem]", ", ".join(table), f"the spectrum's file says it all: leave out {', '.join(spare)}")
+        problem = read_spectrum(folder / table["spectrum"], float(numbers.get("irreducible", 0.0)))
+    else:
+        problem = power_law(**numbers)
+    return problem if bins is None else problem.quantize(bins)
+
+
+def _optimizer(table: dict[str, Any]) -> LinearOptimizer:
+    check_keys("[optimizer]", {key: table[key] for key in table if key == "name"}, ["name"], ["name"])
+    name, average, power = table.pop("name"), table.pop("average", None), table.pop("power", 0.0)
+    check_choice("name in [optimizer]", name, TEMPLATES)
+    template = TEMPLATES[name]
+    names = list(hyperparameters(template))
+    check_keys("[optimizer]", table, ["name", *names, "power", "average"], names)
+    optimizer = template.replace(**{key: _values(key, value) for key, value in table.items()})
+    if average is not None:
+        require("decay" not in names, "average", average, f"{name} is averaged already; give its decay instead")
+        optimizer = Averaged(optimizer, _values("average", average))
+    return Preconditioned(optimizer, _values("power", power))
+
+
+def _question(name: str, value: Any) -> Any:
+    if name == "batch_size" and isinstance(value, str):
+        return parse_numbers(name, [value])
+    return value if name in ("rule", "dtype", "max_steps") else _values(name, value)
+
+
+def _values(name: str, value: Any) -> Any:
+    """A number, an array from a list, or an array from a table such as `{ logspace = [-3, 0, 20] }`."""
+    require(not isinstance(value, bool | str), name, repr(value), "give a number, a list or a grid")
+    if not isinstance(value, dict):
+        return numeric(name, value)[()]
+    check_keys(name, value, list(GRIDS), [])
+    require(len(value) == 1, f"the number of grids in {name}", len(value), f"give one of {', '.join(GRIDS)}")
+    [(kind, ends)] = value.items()
+    remedy = "give [first, last, number of values], for example [-3, 0, 20]"
+    require(isinstance(ends, list) and len(ends) == 3, f"{kind} in {name}", ends, remedy)
+    first, last, count = numeric(f"{kind} in {name}", ends)
+    require(count >= 1 and float(count).is_integer(), f"{kind} in {name}", ends, remedy)
+    return GRIDS[kind](first, last, int(count))
