@@ -1,8 +1,8 @@
 r"""Many updates at once by repeated squaring: any `t` costs O(log t).
 
-With constant hyperparameters `M_t = A^t M_0 A^tT + N_t`, where `N_t` is the noise accumulated in `t` updates, and
+The two parts of the risk, `phi_t = r A^t v` and `sum_{s<t} psi_s^2` with `psi_s = r A^s b` (see `scan`), need only
 
-    A_2n = A_n^2,      N_2n = A_n N_n A_n^T + N_n,      N_1 = (c / B) b b^T.
+    A_2n = A_n^2,      W_2n = W_n + A_n^T W_n A_n,      W_1 = r r^T:      sum_{j<n} psi_{s+j}^2 = y^T W_n y,  y = A^s b.
 
 `A_n` is kept as `E_n = A_n - I`, so that `E_2n = 2 E_n + E_n^2` does not lose a slow direction against 1.
 """
@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from nqmjax.checks import check_steps, is_traced
-from nqmjax.dynamics.matrices import sandwich, square
-from nqmjax.dynamics.model import Model, build_model, moment_risk
+from nqmjax.dynamics.matrices import apply, dot, outer, quadratic, sandwich, square, transpose
+from nqmjax.dynamics.model import build_model, risk_of_squares, start_state
 from nqmjax.frontdoor import check_run, check_shapes, evaluate
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
@@ -26,7 +26,7 @@ FOREVER = 62
 def risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, steps: Any, dtype: Any = "float64") -> Any:
     r"""Risk after `steps` updates, exactly, in O(log steps).
 
-    `R_t = irreducible + 1/2 sum_k w_k h_k r^T M_t r` with `M_t` by repeated squaring; the same numbers as
+    `R_t = irreducible + 1/2 sum_k w_k h_k r^T M_t r` with `M_t` the second moments; the same numbers as
     `risk_curve`, differentiable in every hyperparameter, the batch size and the problem.
 
     Args:
@@ -83,34 +83,35 @@ def stationary_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_s
     return evaluate(_stationary_risk, problem, optimizer, batch_size, dtype=dtype)
 
 
-def double(increment: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """From the map and the accumulated noise of `n` updates to those of `2 n`."""
-    return square(increment), noise + sandwich(increment, noise)
-
-
-def advance(model: Model, moments: jax.Array, steps: jax.Array) -> jax.Array:
-    """Second moments `steps` updates later; `steps` unsigned, of the model's shape `S` or a scalar."""
-
-    def bit(carry: Any, _: None) -> tuple[Any, None]:
-        moments, increment, noise, left = carry
-        moments = jnp.where(left & 1 == 1, sandwich(increment, moments) + noise, moments)
-        # Where nothing is left to do, double zeros: an overflow there would spoil gradients.
-        doubled = double(*(jnp.where(left > 1, entry, 0) for entry in (increment, noise)))
-        return (moments, *doubled, left >> 1), None
-
-    carry = (moments, model.increment, model.kicks, steps[..., None])
-    return jax.lax.scan(bit, carry, length=32)[0][0]
+def double(increment: jax.Array, sums: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """From the map and the sum of `n` updates to those of `2 n`."""
+    return square(increment), sums + sandwich(transpose(increment), sums)
 
 
 @jax.jit
 def _risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, steps: Any) -> jax.Array:
     steps = jnp.asarray(steps).astype(jnp.uint32)
     model = build_model(problem, optimizer, batch_size, steps.shape)
-    return moment_risk(model, advance(model, model.start, jnp.broadcast_to(steps, model.noise.shape[:-1])))
+
+    def bit(carry: Any, _: None) -> tuple[Any, None]:
+        state, noise, increment, sums, left = carry
+        odd = left & 1 == 1
+        noise = jnp.where(odd, noise + quadratic(sums, state[:, 1]), noise)
+        state = jnp.where(odd, apply(increment[:, :, None], state), state)
+        # Where nothing is left to do, double zeros: an overflow there would spoil gradients.
+        doubled = double(*(jnp.where(left > 1, entry, 0) for entry in (increment, sums)))
+        return (state, noise, *doubled, left >> 1), None
+
+    left = jnp.broadcast_to(steps, model.noise.shape[:-1])[..., None]
+    carry = (start_state(model), jnp.zeros_like(model.kick[0]), model.increment, outer(model.read), left)
+    state, noise = jax.lax.scan(bit, carry, length=32)[0][:2]
+    return risk_of_squares(model, model.initial * dot(model.read, state[:, 0]) ** 2 + model.noise * noise)
 
 
 @jax.jit
 def _stationary_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any) -> jax.Array:
     model = build_model(problem, optimizer, batch_size)
-    both = jax.lax.fori_loop(0, FOREVER, lambda _, both: double(*both), (model.increment, model.kicks))
-    return moment_risk(model, sandwich(both[0], model.start) + both[1])
+    forever, sums = jax.lax.fori_loop(0, FOREVER, lambda _, both: double(*both), (model.increment, outer(model.read)))
+    state = apply(forever[:, :, None], start_state(model))
+    squares = model.initial * dot(model.read, state[:, 0]) ** 2 + model.noise * quadratic(sums, model.kick)
+    return risk_of_squares(model, squares)

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from nqmjax.dynamics.matrices import apply, dot, outer, quadratic, sandwich, square, transpose
-from nqmjax.dynamics.model import Model
+from nqmjax.dynamics.model import Model, start_state
 
 
 class Span(NamedTuple):
@@ -65,9 +65,8 @@ class Interval(NamedTuple):
 
 def start_position(model: Model) -> Position:
     """Before the first update."""
-    parameter = jnp.zeros_like(model.kick).at[0].set(1)
     bias = (model.weight * model.initial).sum()
-    return Position(jnp.stack([parameter, model.kick], axis=1), bias, jnp.zeros_like(bias))
+    return Position(start_state(model), bias, jnp.zeros_like(bias))
 
 
 def look_ahead(model: Model, span: Span, here: Position) -> Interval:

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nqmjax.dynamics.matrices import outer, quadratic
 from nqmjax.optimizers import LinearOptimizer, linear_system
 from nqmjax.problem import NoisyQuadratic
 
@@ -24,16 +23,6 @@ class Model(NamedTuple):
     noise: jax.Array
     weight: jax.Array
     irreducible: jax.Array
-
-    @property
-    def start(self) -> jax.Array:
-        """Second moments `E x_0 x_0^T`: those of the parameter, nothing else."""
-        return jnp.zeros_like(self.increment).at[0, 0].set(self.initial)
-
-    @property
-    def kicks(self) -> jax.Array:
-        """Second moments `(c / B) b b^T` of the noise of one update."""
-        return self.noise * outer(self.kick)
 
 
 def build_model(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, shape: tuple[int, ...] = ()) -> Model:
@@ -56,9 +45,12 @@ def build_model(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size:
     )
 
 
-def moment_risk(model: Model, moments: jax.Array) -> jax.Array:
-    """Risk of the second moments `E x x^T`; what has overflowed counts as infinite, never as NaN."""
-    # Rounding can make the square of a small part of a huge state negative.
-    terms = jnp.where(model.weight > 0, model.weight * jnp.abs(quadratic(moments, model.read)), 0.0)
-    risk = model.irreducible + terms.sum(-1)
+def start_state(model: Model) -> jax.Array:
+    """The states that the start and the noise of one update put a direction into, `v` and `b`; shape `(m, 2) + S + (n,)`."""
+    return jnp.stack([jnp.zeros_like(model.kick).at[0].set(1), model.kick], axis=1)
+
+
+def risk_of_squares(model: Model, squares: jax.Array) -> jax.Array:
+    """Risk of `E (read . x)^2`; what has overflowed counts as infinite, never as NaN."""
+    risk = model.irreducible + jnp.where(model.weight > 0, model.weight * squares, 0.0).sum(-1)
     return jnp.where(jnp.isnan(risk), jnp.inf, risk)

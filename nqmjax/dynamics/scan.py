@@ -1,4 +1,12 @@
-r"""The plain recursion, `M' = A M A^T + (c / B) b b^T`, one update at a time: slow, and the one to trust."""
+r"""One update at a time: slow, and the one to trust.
+
+Along a direction the start contributes `phi_t = r A^t v`, with `v` the state of parameter 1 at rest, and the noise of an
+update what it has become after `s` more, `psi_s = r A^s b`. All are independent, so that their mean squares add up:
+
+    E theta_t^2 = E theta_0^2 phi_t^2 + (c / B) sum_{s<t} psi_s^2.
+
+This is the recursion of second moments, `M' = A M A^T + (c / B) b b^T`, without its cancellation in runs that explode.
+"""
 
 import functools
 from typing import Any
@@ -7,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from nqmjax.checks import check_steps
-from nqmjax.dynamics.matrices import sandwich
-from nqmjax.dynamics.model import build_model, moment_risk
+from nqmjax.dynamics.matrices import apply, dot
+from nqmjax.dynamics.model import build_model, risk_of_squares, start_state
 from nqmjax.frontdoor import check_run, check_shapes, evaluate
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
@@ -17,7 +25,7 @@ from nqmjax.problem import NoisyQuadratic
 def risk_curve(
     problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, num_steps: int, dtype: Any = "float64"
 ) -> Any:
-    r"""Risk `R_0 .. R_T` after every update, by the recursion of second moments under `lax.scan`.
+    r"""Risk `R_0 .. R_T` after every update, by the plain recursion under `lax.scan`.
 
     `R_t = irreducible + 1/2 sum_k w_k h_k r^T M_t r`, `M_{t+1} = A M_t A^T + (c/B) b b^T`, `M_0 = s_0 v v^T`.
 
@@ -50,9 +58,12 @@ def risk_curve(
 def _risk_curve(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, num_steps: int) -> jax.Array:
     model = build_model(problem, optimizer, batch_size)
 
-    def update(moments: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
-        moments = sandwich(model.increment, moments) + model.kicks
-        return moments, moment_risk(model, moments)
+    def update(carry: Any, _: None) -> tuple[Any, jax.Array]:
+        state, noise = carry
+        phi, psi = dot(model.read[:, None], state)
+        risk = risk_of_squares(model, model.initial * phi**2 + model.noise * noise)
+        return (apply(model.increment[:, :, None], state), noise + psi**2), risk
 
-    _, risks = jax.lax.scan(update, model.start, length=num_steps)
-    return jnp.moveaxis(jnp.concatenate([moment_risk(model, model.start)[None], risks]), 0, -1)
+    start = (start_state(model), jnp.zeros_like(model.kick[0]))
+    _, risks = jax.lax.scan(update, start, length=num_steps + 1)
+    return jnp.moveaxis(risks, 0, -1)
