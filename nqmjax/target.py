@@ -220,6 +220,8 @@ class _Walk(NamedTuple):
     streak: jax.Array  # hops of this length in a row
     patience: jax.Array  # how many make the next one longer
     limits: jax.Array  # of each batch size: one update later the target is met, or the search is over
+    ends: jax.Array  # risk at that later update, inf where it is not known
+    smooth: jax.Array  # whether the last hop that failed met the target at its end
     current: jax.Array  # index of the largest batch size that is still under way
     steps: jax.Array  # of each batch size, inf where not reached yet
     before: jax.Array  # risk one update before that
@@ -230,19 +232,26 @@ def _first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_s
     """Rule "first" for one lane: `batch_size` from large to small, `max_steps` not decreasing, both of shape `(b,)`;
     `target` without the irreducible loss."""
     powers, last = _powers(31, max_steps), len(batch_size) - 1
-    floor, near = target - _rounding(target), target * (1 + jnp.finfo(target.dtype).eps ** 0.5)
+    info = jnp.finfo(target.dtype)
+    floor, near, tiny = target - _rounding(target), target * (1 + info.eps**0.5), info.tiny
 
     def decided(level: jax.Array, there: Position) -> jax.Array:
         noise = there.noise / batch_size
         return ((there.bias + noise <= target) | (noise > target) | (powers[level] >= max_steps)).all()
 
     table = _climb(model, 31, decided)
-    met = table.bias + table.noise / batch_size[:, None] <= target
-    limits = jnp.where(met, powers - 1, max_steps[:, None]).min(1)
-    limits = jnp.minimum(limits, max_steps)  # as far as the table tells
+    seen = table.bias + table.noise / batch_size[:, None]
+    met = (seen <= target) & (powers <= max_steps[:, None])
+    limits = jnp.where(met, powers - 1, max_steps[:, None]).min(1)  # as far as the table tells
+    ends = jnp.where(met & (powers - 1 == limits[:, None]), seen, jnp.inf).min(1)
 
-    def farthest(limits: jax.Array, current: jax.Array, time: jax.Array) -> jax.Array:
-        return jnp.minimum(table.top, _floor_log2(limits[jnp.minimum(current, last)] - time))
+    def levels(time: jax.Array, here: Position, limits: jax.Array, ends: jax.Array, current: jax.Array) -> Any:
+        """Of the longest hop allowed, and of one to where `log R`, were it a straight line, meets the target."""
+        which = jnp.minimum(current, last)
+        room, risk = limits[which] - time, here.bias + here.noise / batch_size[which]
+        share = jnp.log(risk / target) / jnp.log(risk / jnp.maximum(ends[which], tiny))
+        expected = (share * (room + 1)).astype(room.dtype)
+        return jnp.minimum(table.top, _floor_log2(room)), _floor_log2(expected)
 
     def going_on(walk: _Walk) -> jax.Array:
         possible = walk.here.noise / batch_size[jnp.minimum(walk.current, last)] <= target
@@ -255,7 +264,7 @@ def _first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_s
         clear = (ahead.lower + walk.here.noise / batch > floor) & (risk_at_end > target)
         hop = single | (clear & (risk_at_end < _huge(model)))
         far = walk.time + powers[walk.level]
-        before, after = (here.bias + here.noise / batch_size for here in (walk.here, ahead.end))
+        before, after = (at.bias + at.noise / batch_size for at in (walk.here, ahead.end))
         # A longer hop saw the target met here: so it is, but for rounding, or else that hop was too long for the precision.
         passed = single & (far > walk.limits)
         met = (after <= target) | (passed & (after <= near))
@@ -263,16 +272,25 @@ def _first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_s
         steps = jnp.where(arrived, far.astype(after.dtype), walk.steps)
         time = jnp.where(hop, far, walk.time)
         current = ((steps < jnp.inf) | (time >= max_steps)).sum()
-        limits = jnp.where(passed, max_steps, walk.limits)
-        limits = jnp.where(~hop & (after <= target), jnp.minimum(limits, far - 1), limits)
+        here = jax.tree.map(functools.partial(jnp.where, hop), ahead.end, walk.here)
+        nearer = ~hop & (after <= target) & (far <= walk.limits)
+        limits = jnp.where(nearer, far - 1, jnp.where(passed, max_steps, walk.limits))
+        ends = jnp.where(nearer, after, jnp.where(passed, jnp.inf, walk.ends))
+        next_batch = current > walk.current
+        smooth = jnp.where(next_batch, ends[jnp.minimum(current, last)] < jnp.inf, walk.smooth)
+        smooth = jnp.where(hop, smooth, risk_at_end <= target)
         level, streak, patience = _next_level(walk, hop)
+        longest, expected = levels(time, here, limits, ends, current)
+        jump = next_batch | (smooth & (expected < level))
         return _Walk(
             time=time,
-            here=jax.tree.map(functools.partial(jnp.where, hop), ahead.end, walk.here),
-            level=jnp.clip(level, 0, farthest(limits, current, time)),
-            streak=streak,
-            patience=jnp.where(current > walk.current, 1, patience),
+            here=here,
+            level=jnp.clip(jnp.where(jump, expected, level), 0, longest),
+            streak=jnp.where(jump, 0, streak),
+            patience=jnp.where(next_batch, 1, patience),
             limits=limits,
+            ends=ends,
+            smooth=smooth,
             current=current,
             steps=steps,
             before=jnp.where(arrived, before, walk.before),
@@ -283,7 +301,9 @@ def _first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_s
     steps = jnp.where((start.bias <= target) & (target > 0), jnp.zeros_like(batch_size), jnp.inf)
     current = ((steps < jnp.inf) | (max_steps <= 0) | (target <= 0)).sum()
     none, two = jnp.int32(0), jnp.int32(2)
-    walk = _Walk(zero, start, farthest(limits, current, zero), none, two, limits, current, steps, steps, steps)
+    level, _ = levels(zero, start, limits, ends, current)
+    smooth = ends[jnp.minimum(current, last)] < jnp.inf
+    walk = _Walk(zero, start, level, none, two, limits, ends, smooth, current, steps, steps, steps)
     walk = jax.lax.while_loop(going_on, step, walk)
     # A batch size that ran out of steps before the walk ended was not followed any further.
     followed = max_steps >= walk.time
