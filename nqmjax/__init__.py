@@ -6,6 +6,7 @@ The way of the data, with the names in the order in which one meets them:
     optimizer    SGD, HeavyBall, Nesterov, QHM; the wrappers Preconditioned and Averaged; LinearOptimizer for your own
     dynamics     risk (any number of steps at once), risk_curve (every step), stationary_risk, spectral_radius, stability_edge
     questions    steps_to_target, sweep, tune
+    plans        Plan, run; closed_form_rates, optimal_batch_sizes; optimize_schedule, steps_to_target_with_schedule
     bounds       bayes_bound, flat_prior_bound, bayes_examples
     batch size   critical_batch_size, noise_scale, regimes
     by sampling  monte_carlo, with any optax optimizer; precondition
@@ -25,11 +26,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nqmjax.batch_size import critical_batch_size, noise_scale, regimes
     from nqmjax.bounds import bayes_bound, bayes_examples, flat_prior_bound
+    from nqmjax.closed_forms import closed_form_rates, optimal_batch_sizes
     from nqmjax.dynamics import risk, risk_curve, spectral_radius, stability_edge, stationary_risk
     from nqmjax.files import read_spectrum
     from nqmjax.montecarlo import monte_carlo, precondition
     from nqmjax.optimizers import QHM, SGD, Averaged, HeavyBall, LinearOptimizer, Nesterov, Preconditioned
+    from nqmjax.plans import Plan, run
     from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
+    from nqmjax.schedule_search import optimize_schedule, steps_to_target_with_schedule
     from nqmjax.sweeping import sweep
     from nqmjax.target import Status, StepsToTarget, steps_to_target
     from nqmjax.tuning import tune
@@ -42,6 +46,9 @@ _HOME = {
     "target": ["steps_to_target", "StepsToTarget", "Status"],
     "sweeping": ["sweep"],
     "tuning": ["tune"],
+    "plans": ["Plan", "run"],
+    "closed_forms": ["closed_form_rates", "optimal_batch_sizes"],
+    "schedule_search": ["optimize_schedule", "steps_to_target_with_schedule"],
     "bounds": ["bayes_bound", "flat_prior_bound", "bayes_examples"],
     "batch_size": ["critical_batch_size", "noise_scale", "regimes"],
     "montecarlo": ["monte_carlo", "precondition"],

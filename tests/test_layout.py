@@ -1,0 +1,44 @@
+"""Imports follow the data: no module imports one that stands after it here."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import nqmjax
+
+ORDER = [
+    ["checks", "problem"],
+    ["optimizers"],
+    ["frontdoor", "dynamics"],
+    ["target", "plans", "schedules", "montecarlo"],
+    ["lanes", "bounds", "batch_size", "closed_forms"],
+    ["files", "sweeping", "schedule_search"],
+    ["tuning"],
+    ["scaling"],
+    ["figures"],
+    ["cli"],
+]
+LAYER = {name: layer for layer, names in enumerate(ORDER) for name in names}
+ROOT = Path(nqmjax.__file__).parent
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def part(path):
+    """The module or package directly below nqmjax."""
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_follow_the_data(path):
+    layer = LAYER[part(path)]
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" if node.module == "nqmjax" else node.module for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            first, *rest = name.split(".")
+            if first == "nqmjax" and rest and rest[0] in LAYER:
+                assert LAYER[rest[0]] <= layer, f"{path.name} imports {name}"

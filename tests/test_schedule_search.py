@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+
+import nqmjax as nq
+from nqmjax import schedule_search
+
+PAPER = nq.power_law(10_000).quantize(100)
+
+
+def paper_cap(power):
+    return 2 / (1 + 10 ** (-4 * (1 - power)) + 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("power", "batch_size", "pieces"), [(0.0, 2**10, 10), (0.5, 2**12, 10), (0.75, 2**20, 10), (0.0, 2**8, 50)]
+)
+def test_fewest_steps_are_reached_and_minimal(power, batch_size, pieces):
+    optimizer = nq.Preconditioned(nq.SGD(0.1), power)
+    found = nq.steps_to_target_with_schedule(PAPER, optimizer, batch_size, 0.01, pieces, paper_cap(power))
+    assert found.converged
+    assert found.plan.total_steps == found.steps
+    assert found.plan.learning_rate.max() <= paper_cap(power) * (1 + 1e-12)
+    assert nq.run(PAPER, optimizer, found.plan)[-1] <= 0.01
+    fewer = min(int(0.995 * found.steps), int(found.steps) - 1)
+    best = nq.optimize_schedule(PAPER, optimizer, batch_size, fewer, min(pieces, fewer), paper_cap(power), starts=5)
+    assert best.risk > 0.01
+
+
+def test_published_totals():
+    """The authors' notebook, whose search stops early, has 17,380 and 16,500 (10 and 50 pieces, power 0, batch size 64)."""
+    for pieces, published in [(10, 17_380), (50, 16_500)]:
+        found = nq.steps_to_target_with_schedule(PAPER, nq.SGD(0.1), 64, 0.01, pieces, paper_cap(0))
+        assert 0.98 * published <= found.steps <= published
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "over"),
+    [
+        (nq.HeavyBall(0.1, 0.9), ("learning_rate",)),
+        (nq.HeavyBall(0.1, 0.9), ("learning_rate", "momentum")),
+        (nq.Averaged(nq.SGD(0.1), 0.99), ("learning_rate", "decay")),
+        (nq.QHM(0.1, 0.9, 0.5), ("learning_rate", "nu")),
+    ],
+)
+def test_an_optimum_is_no_worse_than_its_neighbours(optimizer, over):
+    problem = nq.power_law(100)
+    best = nq.optimize_schedule(problem, optimizer, 64, 300, pieces=4, over=over)
+    assert best.converged
+    rng = np.random.default_rng(0)
+    cap = schedule_search.learning_rate_cap(problem, optimizer)
+    for _ in range(20):
+        moved = {name: best.plan.hyperparameters[name] * rng.uniform(0.98, 1.02, 4) for name in over}
+        moved["learning_rate"] = np.minimum(moved["learning_rate"], cap)
+        for name in set(over) - {"learning_rate"}:
+            moved[name] = np.clip(moved[name], 0, 1 if name == "nu" else 0.999_999)
+        assert nq.run(problem, optimizer, best.plan.replace(**moved))[-1] >= best.risk * (1 - 1e-7)
+
+
+def test_rates_and_batch_sizes_together_beat_either_alone():
+    problem, optimizer, steps, batch = nq.power_law(100), nq.SGD(0.1), 500, 32
+    rates = nq.optimize_schedule(problem, optimizer, batch, steps, pieces=8)
+    constant = nq.Plan(np.full(8, 0.05), rates.plan.steps, batch)
+    batches = nq.optimal_batch_sizes(problem, optimizer, constant, examples=steps * batch)
+    joint = nq.optimize_schedule(problem, optimizer, batch, steps, pieces=8, examples=steps * batch)
+    assert joint.converged
+    assert joint.plan.total_examples == pytest.approx(steps * batch, rel=1e-9)
+    assert joint.risk < rates.risk < nq.run(problem, optimizer, constant)[-1]
+    assert joint.risk < nq.run(problem, optimizer, batches)[-1]
+
+
+def test_no_cap_is_no_worse():
+    capped = nq.optimize_schedule(nq.power_law(20), nq.SGD(0.1), 1024, 20, pieces=20)
+    free = nq.optimize_schedule(nq.power_law(20), nq.SGD(0.1), 1024, 20, pieces=20, max_learning_rate=np.inf)
+    assert free.risk < capped.risk
+    assert free.plan.learning_rate.max() > capped.plan.learning_rate.max()
+
+
+def test_targets_at_the_ends():
+    problem = nq.power_law(10, irreducible=0.5)
+    assert nq.steps_to_target_with_schedule(problem, nq.SGD(0.1), 4, 0.5).steps == np.inf
+    assert nq.steps_to_target_with_schedule(problem, nq.SGD(0.1), 4, 99.0).steps == 0
+    assert nq.steps_to_target_with_schedule(problem, nq.SGD(0.1), 4, 0.51, max_steps=10).steps == np.inf
+    assert nq.steps_to_target_with_schedule(nq.from_spectrum([1.0]), nq.SGD(0.1), 1e6, 0.01).steps == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"steps": 5, "pieces": 6}, "pieces is 6: give from 1 to 5"),
+        ({"max_learning_rate": 0.0}, "max_learning_rate is 0.0: give a rate above 0"),
+        ({"over": ("momentum",)}, "over is 'momentum': the optimizer has learning_rate"),
+        ({"over": ()}, "over is"),
+        ({"batch_size": [1, 2]}, "the shape of batch_size"),
+        ({"examples": 5.0}, "examples is 5: give at least 100"),
+        ({"starts": 0}, "starts is 0"),
+    ],
+)
+def test_bad_input(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        nq.optimize_schedule(nq.power_law(3), nq.SGD(0.1), **{"batch_size": 4, "steps": 100, **arguments})
+
+
+def test_searches_of_like_lengths_compile_once():
+    problem = nq.power_law(7)
+    nq.optimize_schedule(problem, nq.SGD(0.1), 4, 900, pieces=5)
+    compiled = schedule_search._risk_and_slope._cache_size()
+    nq.optimize_schedule(problem, nq.SGD(0.3), 7, 1000, pieces=5)
+    assert schedule_search._risk_and_slope._cache_size() == compiled
