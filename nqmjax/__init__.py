@@ -7,6 +7,8 @@ The way of the data, with the names in the order in which one meets them:
     dynamics     risk (any number of steps at once), risk_curve (every step), stationary_risk, spectral_radius, stability_edge
     questions    steps_to_target, sweep, tune
     plans        Plan, run; closed_form_rates, optimal_batch_sizes; optimize_schedule, steps_to_target_with_schedule
+                 nqmjax.schedules for cosine, linear, wsd and others
+                 to_optax, to_torch_lambda, batch_ramp, write_plan, read_plan
     bounds       bayes_bound, flat_prior_bound, bayes_examples
     batch size   critical_batch_size, noise_scale, regimes
     by sampling  monte_carlo, with any optax optimizer; precondition
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from nqmjax.files import read_spectrum
     from nqmjax.montecarlo import monte_carlo, precondition
     from nqmjax.optimizers import QHM, SGD, Averaged, HeavyBall, LinearOptimizer, Nesterov, Preconditioned
+    from nqmjax.plan_files import batch_ramp, read_plan, to_optax, to_torch_lambda, write_plan
     from nqmjax.plans import Plan, run
     from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
     from nqmjax.schedule_search import optimize_schedule, steps_to_target_with_schedule
@@ -47,6 +50,7 @@ _HOME = {
     "sweeping": ["sweep"],
     "tuning": ["tune"],
     "plans": ["Plan", "run"],
+    "plan_files": ["to_optax", "to_torch_lambda", "batch_ramp", "write_plan", "read_plan"],
     "closed_forms": ["closed_form_rates", "optimal_batch_sizes"],
     "schedule_search": ["optimize_schedule", "steps_to_target_with_schedule"],
     "bounds": ["bayes_bound", "flat_prior_bound", "bayes_examples"],

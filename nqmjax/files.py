@@ -52,7 +52,7 @@ def read_spectrum(path: str | os.PathLike, irreducible: float = 0.0) -> NoisyQua
     ...     read_spectrum(path).curvature
     array([1. , 0.1])
     """
-    path = _input_file(path, ".csv", ".npz", ".nc")
+    path = input_file(path, ".csv", ".npz", ".nc")
     required, known = ("eigenvalue",), ("eigenvalue", "count", "noise", "initial")
     if path.suffix.lower() == ".csv":
         table = _parse(path, *_csv_rows(path, "eigenvalue"), required, known)
@@ -86,7 +86,7 @@ def read_observed(path: str | os.PathLike) -> list[tuple[str, np.ndarray, np.nda
     ...     read_observed(path)
     [('Adam', array([ 64., 128.]), array([900., 500.])), ('SGD', array([64.]), array([2000.]))]
     """
-    path = _input_file(path, ".csv")
+    path = input_file(path, ".csv")
     header, rows = _csv_rows(path, "steps")
     batch = "batch" if "batch" in header else "batch_size"
     table = _parse(path, header, rows, (batch, "steps"), (batch, "steps", "label"), text=("label",))
@@ -193,7 +193,7 @@ def load_dataset(path: str | os.PathLike) -> xr.Dataset:
     Raises:
       ValueError: the file is missing, damaged or not made by nqmjax.
     """
-    path = _input_file(path, ".nc")
+    path = input_file(path, ".nc")
     with _reading(path):
         # Left to itself xarray turns numbers with the attribute units="seconds" into time intervals.
         dataset = xr.load_dataset(path, engine=ENGINE, decode_timedelta=False)
@@ -345,7 +345,7 @@ def _as_path(path: str | os.PathLike) -> Path:
     return Path(path)
 
 
-def _input_file(path: str | os.PathLike, *suffixes: str) -> Path:
+def input_file(path: str | os.PathLike, *suffixes: str) -> Path:
     """The path of a file that is there, is not empty and ends in one of `suffixes`."""
     path = _as_path(path)
     require(os.path.exists(path), "path", path, "there is no such file")

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqmjax.checks import check_steps, check_values, is_traced, numeric, require
+from nqmjax.checks import check_batch_size, check_steps, check_values, is_traced, numeric, require
 from nqmjax.dynamics.matrices import outer, product, quadratic, sandwich, square
 from nqmjax.dynamics.model import build_model, risk_of_squares
 from nqmjax.frontdoor import check_run, evaluate
@@ -138,6 +138,12 @@ def check_plan(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Plan) 
     for name, value in hyperparameters(optimizer).items():
         require(np.ndim(value) == 0, f"the shape of {name}", np.shape(value), "give a number; what changes goes into the plan")
     check_run(problem, optimizer.replace(**plan.hyperparameters), plan.batch_size)
+    check_columns(plan)
+
+
+def check_columns(plan: Plan) -> None:
+    """Raise `ValueError` for a piece without steps or without a batch."""
+    check_batch_size(plan.batch_size)
     check_steps("steps", plan.steps)
     if not is_traced(plan.steps):
         check_values("steps", plan.steps, np.asarray(plan.steps) > 0, "each piece needs at least one step")

@@ -14,7 +14,7 @@ ORDER = [
     ["target", "plans", "schedules", "montecarlo"],
     ["lanes", "bounds", "batch_size", "closed_forms"],
     ["files", "sweeping", "schedule_search"],
-    ["tuning"],
+    ["plan_files", "tuning"],
     ["scaling"],
     ["figures"],
     ["cli"],
