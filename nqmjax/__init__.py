@@ -9,6 +9,8 @@ The way of the data, with the names in the order in which one meets them:
     plans        Plan, run; closed_form_rates, optimal_batch_sizes; optimize_schedule, steps_to_target_with_schedule
                  nqmjax.schedules for cosine, linear, wsd and others
                  to_optax, to_torch_lambda, batch_ramp, write_plan, read_plan
+    comparisons  compare_schedules, tune_family; budget_curve, budget_regimes; transfer
+                 TimeModel, best_plan_in_time, fastest_plan
     bounds       bayes_bound, flat_prior_bound, bayes_examples
     batch size   critical_batch_size, noise_scale, regimes
     by sampling  monte_carlo, with any optax optimizer; precondition
@@ -28,7 +30,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nqmjax.batch_size import critical_batch_size, noise_scale, regimes
     from nqmjax.bounds import bayes_bound, bayes_examples, flat_prior_bound
+    from nqmjax.budgets import budget_curve, budget_regimes, transfer
     from nqmjax.closed_forms import closed_form_rates, optimal_batch_sizes
+    from nqmjax.comparison import compare_schedules, tune_family
     from nqmjax.dynamics import risk, risk_curve, spectral_radius, stability_edge, stationary_risk
     from nqmjax.files import read_spectrum
     from nqmjax.montecarlo import monte_carlo, precondition
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from nqmjax.sweeping import sweep
     from nqmjax.target import Status, StepsToTarget, steps_to_target
     from nqmjax.tuning import tune
+    from nqmjax.wall_clock import TimeModel, best_plan_in_time, fastest_plan
 
 _HOME = {
     "problem": ["NoisyQuadratic", "power_law", "from_spectrum"],
@@ -53,6 +58,9 @@ _HOME = {
     "plan_files": ["to_optax", "to_torch_lambda", "batch_ramp", "write_plan", "read_plan"],
     "closed_forms": ["closed_form_rates", "optimal_batch_sizes"],
     "schedule_search": ["optimize_schedule", "steps_to_target_with_schedule"],
+    "comparison": ["compare_schedules", "tune_family"],
+    "budgets": ["budget_curve", "budget_regimes", "transfer"],
+    "wall_clock": ["TimeModel", "best_plan_in_time", "fastest_plan"],
     "bounds": ["bayes_bound", "flat_prior_bound", "bayes_examples"],
     "batch_size": ["critical_batch_size", "noise_scale", "regimes"],
     "montecarlo": ["monte_carlo", "precondition"],

@@ -157,6 +157,8 @@ def water_filling(weights: np.ndarray, steps: np.ndarray, examples: float, small
     def sizes(level: float) -> np.ndarray:
         return np.clip(np.exp(level) * share, smallest, largest)
 
+    if examples <= least * (1 + 1e-12):
+        return np.full(len(steps), float(smallest))
     if share.max() == 0:  # nothing is noisy: spend evenly
         return np.full(len(steps), examples / total)
     positive = share[share > 0]

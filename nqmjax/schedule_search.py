@@ -189,7 +189,7 @@ def learning_rate_cap(problem: NoisyQuadratic, optimizer: LinearOptimizer) -> fl
     curvature = np.asarray(problem.curvature)
     steep = curvature * np.asarray(optimizer.gradient_scale(curvature))
     edge = float(stability_edge(optimizer, float(curvature[steep.argmax()])))
-    return edge * steep.max() / (steep.max() + steep[steep > 0].min())
+    return float(edge * steep.max() / (steep.max() + steep[steep > 0].min()))
 
 
 def _smallest(excess: Callable[[int], float], guess: float, max_steps: int) -> int | None:
