@@ -140,7 +140,7 @@ def compare_schedules(
     families: Sequence[str] = COMPARED,
     max_learning_rate: float | None = None,
     warmup: bool = True,
-    pieces: int = 50,
+    pieces: int = 100,
     progress: bool = True,
 ) -> xr.Dataset:
     r"""Final risk of schedule families, each tuned, next to the best possible plan and the Bayes bound.
@@ -153,7 +153,7 @@ def compare_schedules(
       families: names, see `COMPARED`.
       max_learning_rate: cap of all rates; by default `learning_rate_cap`, inf for none.
       warmup: whether the length of a warm-up is tuned too.
-      pieces: pieces of the best possible plan.
+      pieces: pieces of the best possible plan, equal in length; a family that changes faster may be ahead by a trifle.
       progress: show which family is under way.
 
     Returns:

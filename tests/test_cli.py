@@ -191,7 +191,7 @@ BAD_INPUT = {
     "scaling --output nowhere/x": ["nowhere", "make it first"],
     "scaling --output there": ["there.png", "--force"],
     "figure": ["NAME"],
-    "figure 3": ["figure is '3'", "did you mean '3a'?"],
+    "figure 3": ["figure is '3'", "did you mean '3"],
     "figure 1 -o x.jpg": [".jpg", ".png"],
     "figure 1 -o nowhere/x.png": ["nowhere", "make it first"],
     "figure 1 -o there.png": ["there.png", "--force"],

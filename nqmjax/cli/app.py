@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Group, Parameter, Token
+from cyclopts import App, CycloptsError, Parameter
 
 from nqmjax import __version__
+from nqmjax.cli import plan_app
+from nqmjax.cli.options import OUTPUT, OUTPUT_NAMES, PROBLEM, QUESTION, Force, Whole, Words
 
 EPILOGUE = """\
 Examples:
@@ -21,36 +23,24 @@ Examples:
   nqmjax scaling --help                    its options, with examples
   nqmjax figure 3a                         a figure of Zhang et al. 2019
   nqmjax sweep grid.toml -o grid.nc        a grid of your own
+  nqmjax schedule compare --batch-size 64 --steps 17000
+                                           cosine, linear or WSD?
+  nqmjax budget --epochs 40 --dataset-size 50000
+                                           best rate and loss by batch size
+  nqmjax transfer --schedule cosine --learning-rate 0.1 --steps 20000 \
+                  --batch-size 32 --to 256 a recipe at another batch size
 
 Exit codes: 0 done, 2 bad input (one line on stderr says what), 130 interrupted.
 """
 
 app = App(
     name="nqmjax",
-    help="Which optimizer, at which batch size? Exact answers of the noisy quadratic model (Zhang et al. 2019).",
+    help="Which optimizer, at which batch size, with which schedule? Exact answers of the noisy quadratic model.",
     help_format="plaintext",
     help_epilogue=EPILOGUE,
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
-
-QUESTION, PROBLEM, OUTPUT = (Group(name, sort_key=key) for key, name in enumerate(["Question", "Problem", "Output"]))
-OUTPUT_NAMES = ("--output", "-o")
-
-
-def _whole(_: Any, tokens: Sequence[Token]) -> int:
-    value = float(tokens[0].value)
-    if not value.is_integer():
-        raise ValueError(f"{value:g} is not whole: give a whole number")
-    return int(value)
-
-
-Words = Annotated[
-    tuple[str, ...],
-    Parameter(group=QUESTION, consume_multiple=True, negative=(), show_default=lambda words: " ".join(words) or "none"),
-]
-Whole = Annotated[int | None, Parameter(group=PROBLEM, converter=_whole)]
-Force = Annotated[bool, Parameter(group=OUTPUT, negative=(), show_default=False)]
 
 SCALING_EXAMPLES = """\
 Examples:
@@ -144,10 +134,14 @@ Names, as in the paper (3a, fig3a and figure-3a are the same):
   1    risk of single directions with and without learning-rate decay
   2    convergence rate and stationary risk against momentum
   3a   steps to target against batch size, SGD and momentum
+  3b   steps to target against batch size, constant rates and schedules
+  3c   optimised learning-rate schedules by batch size
   4    steps to target against batch size, SGD with and without EMA
   14   tuned learning rates against batch size, SGD and momentum
+  15   last rates of optimised schedules against batch size
   E.3  momentum against SGD at its effective learning rate
   E.5  steps to target against batch size for several targets
+  regimes  two regimes under a budget of epochs (Smith et al. 2020)
 
 Examples:
 
@@ -231,6 +225,9 @@ def sweep(
     from nqmjax.cli import jobs
 
     jobs.sweep(spec, output, force)
+
+
+plan_app.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

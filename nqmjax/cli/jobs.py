@@ -66,7 +66,7 @@ def scaling(
         parse_numbers("powers", powers).tolist(),
         parse_assignments("fixed", fixed),
         dtype=dtype,
-        progress=_watched(),
+        progress=watched(),
     )
     print(scaling_report(table, measured))
 
@@ -86,7 +86,7 @@ def figure(name: str, output: Path | None, force: bool) -> None:
     check_choice("the suffix of output", path.suffix, [".png", ".pdf", ".svg"])
     check_output(path, force)
     chosen = PAPER_FIGURES[name]
-    drawn = chosen.draw(chosen.table(_watched()))
+    drawn = chosen.draw(chosen.table(watched()))
     write_atomically(path, lambda temporary: write_figure(drawn, temporary), force)
     print(f"Written: {path}, {chosen.description}")
 
@@ -97,12 +97,12 @@ def sweep(spec: Path, output: Path | None, force: bool) -> None:
     check_choice("the suffix of output", path.suffix, [".nc"])
     check_output(path, force)
     problem, optimizer, question = read_spec(spec)
-    table = sweep_grid(problem, optimizer, **question, progress=_watched())
+    table = sweep_grid(problem, optimizer, **question, progress=watched())
     save_dataset(table, path, force)
     print(sweep_report(table))
     print(f"\nWritten: {path}")
 
 
-def _watched() -> bool:
+def watched() -> bool:
     """Whether somebody looks at a terminal, so that a progress bar makes sense."""
     return sys.stderr.isatty()

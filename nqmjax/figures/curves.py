@@ -29,7 +29,14 @@ BATCHES, STEPS = "batch size (examples)", "steps to target (updates)"
 TICKS = (10, 5)
 """Ticks of the batch-size axis of one panel, and of one of several."""
 
-TITLES = {"sgd": "SGD", "heavy_ball": "heavy ball", "nesterov": "Nesterov", "qhm": "QHM", "ema": "SGD + EMA"}
+TITLES = {
+    "sgd": "SGD",
+    "heavy_ball": "heavy ball",
+    "nesterov": "Nesterov",
+    "qhm": "QHM",
+    "ema": "SGD + EMA",
+    "sgd_schedule": "SGD, optimised schedule",
+}
 BOUNDS = {
     "flat_prior_steps": {"color": "0.75", "linewidth": 2.8, "linestyle": (0, (2.2, 0.9))},
     "bayes_steps": {"color": "black", "linewidth": 1.1, "linestyle": (0, (5, 2.5))},

@@ -1,6 +1,7 @@
-"""Figures of Zhang et al. 2019, those with constant hyperparameters: what computes their tables, and what draws them."""
+"""Figures of Zhang et al. 2019, and of the regimes of Smith et al. 2020: what computes their tables, and what draws them."""
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -10,13 +11,16 @@ import xarray as xr
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from nqmjax.budgets import budget_curve, budget_regimes
 from nqmjax.checks import check_choice
 from nqmjax.dynamics import risk, risk_curve, spectral_radius, stationary_risk
 from nqmjax.figures.curves import powers_figure, rates_figure, targets_figure
 from nqmjax.figures.risks import decay_figure, effective_rate_figure, momentum_figure
-from nqmjax.optimizers import SGD, HeavyBall
+from nqmjax.figures.schedules import budget_figure, final_rates_figure, optimal_rates_figure
+from nqmjax.optimizers import SGD, HeavyBall, Preconditioned
 from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
 from nqmjax.scaling import scaling_curves
+from nqmjax.schedule_search import steps_to_target_with_schedule
 
 
 class PaperFigure(NamedTuple):
@@ -123,6 +127,54 @@ def targets_table(progress: bool = True) -> xr.Dataset:
     return xr.concat(parts, "target", combine_attrs="override")
 
 
+def paper_cap(power: float) -> float:
+    """The cap of the learning rate in the authors' code, `2 / (h_max + h_min + 10^-4)` of the preconditioned problem."""
+    return 2 / (1 + 10 ** (-4 * (1 - power)) + 1e-4)
+
+
+def schedules_table(progress: bool = True) -> xr.Dataset:
+    """Figure 3b: steps with optimised schedules of 10 pieces, next to tuned constant rates."""
+    constant = curves_table(["sgd"], progress)
+    cells = list(itertools.product(constant.power.values.tolist(), constant.batch_size.values.tolist()))
+    steps = []
+    for power, batch_size in tqdm(cells, desc="schedules", disable=not progress, leave=False):
+        optimizer = Preconditioned(SGD(0.1), power)
+        found = steps_to_target_with_schedule(paper_problem(), optimizer, batch_size, 0.01, 10, paper_cap(power))
+        steps.append(found.steps)
+    scheduled = constant.assign_coords(optimizer=["sgd_schedule"])
+    scheduled["steps"] = constant.steps.dims, np.reshape(steps, constant.steps.shape)
+    return xr.concat([constant[["steps"]], scheduled[["steps"]]], "optimizer", join="exact").merge(
+        constant[["bayes_steps", "flat_prior_steps"]]
+    )
+
+
+def optimal_rates_table(progress: bool = True) -> xr.Dataset:
+    """Figures 3c and 15: optimal plans of 50 pieces for batch sizes 2^4 .. 2^12, without a preconditioner."""
+    batches, plans = 2.0 ** np.arange(4, 13), []
+    for batch_size in tqdm(batches, desc="schedules", disable=not progress, leave=False):
+        found = steps_to_target_with_schedule(paper_problem(), SGD(0.1), float(batch_size), 0.01, 50, paper_cap(0.0))
+        plans.append(found)
+    return xr.Dataset(
+        {
+            "learning_rates": (("batch_size", "piece"), np.stack([found.plan.learning_rate for found in plans])),
+            "steps": ("batch_size", [found.steps for found in plans]),
+        },
+        coords={"batch_size": batches},
+        attrs={"target": 0.01},
+    )
+
+
+def regimes_table(progress: bool = True) -> xr.Dataset:
+    """Figures 1b and 1c of Smith et al. 2020, training loss: two million examples, their schedule."""
+    batches, methods = 2.0 ** np.arange(0, 17), {"SGD": (SGD(0.1), 0.0), "momentum 0.9": (HeavyBall(0.1, 0.9), 0.0)}
+    methods["momentum 0.9, warm-up"] = (HeavyBall(0.1, 0.9), 0.05)
+    curves: list[xr.Dataset] = []
+    for optimizer, warmup in methods.values():
+        curve = budget_curve(paper_problem(), optimizer, batches, examples=2e6, warmup=warmup, progress=progress)
+        curves.append(curve.assign(boundary=budget_regimes(curve).boundary))
+    return xr.concat(curves, xr.DataArray(list(methods), dims="optimizer", name="optimizer"), combine_attrs="drop_conflicts")
+
+
 _MOMENTUM, _AVERAGE = functools.partial(curves_table, ["sgd", "heavy_ball"]), functools.partial(curves_table, ["sgd", "ema"])
 
 PAPER_FIGURES: Mapping[str, PaperFigure] = MappingProxyType(
@@ -130,10 +182,14 @@ PAPER_FIGURES: Mapping[str, PaperFigure] = MappingProxyType(
         "1": PaperFigure("risk of single directions with and without learning-rate decay", decay_table, decay_figure),
         "2": PaperFigure("convergence rate and stationary risk against momentum", momentum_table, momentum_figure),
         "3a": PaperFigure("steps to target against batch size, SGD and momentum", _MOMENTUM, powers_figure),
+        "3b": PaperFigure("steps to target against batch size, constant rates and schedules", schedules_table, powers_figure),
+        "3c": PaperFigure("optimised learning-rate schedules by batch size", optimal_rates_table, optimal_rates_figure),
         "4": PaperFigure("steps to target against batch size, SGD with and without EMA", _AVERAGE, powers_figure),
         "14": PaperFigure("tuned learning rates against batch size, SGD and momentum", _MOMENTUM, rates_figure),
+        "15": PaperFigure("last rates of optimised schedules against batch size", optimal_rates_table, final_rates_figure),
         "E.3": PaperFigure("momentum against SGD at its effective learning rate", effective_rate_table, effective_rate_figure),
         "E.5": PaperFigure("steps to target against batch size for several targets", targets_table, targets_figure),
+        "regimes": PaperFigure("two regimes under a budget of epochs (Smith et al. 2020)", regimes_table, budget_figure),
     }
 )
 """The figures by their names in the paper; "E.3" and "E.5" are those of its appendix sections."""

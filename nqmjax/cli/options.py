@@ -1,0 +1,69 @@
+"""Options that several commands of plans share, as data classes that the command line takes apart."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter, Token
+
+QUESTION, PROBLEM, METHOD, OUTPUT = (
+    Group(name, sort_key=key) for key, name in enumerate(["Question", "Problem", "Optimizer", "Output"])
+)
+OUTPUT_NAMES = ("--output", "-o")
+
+
+def whole(_: Any, tokens: Sequence[Token]) -> int:
+    """A whole number, 1e6 included."""
+    value = float(tokens[0].value)
+    if not value.is_integer():
+        raise ValueError(f"{value:g} is not whole: give a whole number")
+    return int(value)
+
+
+Words = Annotated[
+    tuple[str, ...],
+    Parameter(group=QUESTION, consume_multiple=True, negative=(), show_default=lambda words: " ".join(words) or "none"),
+]
+Whole = Annotated[int | None, Parameter(group=PROBLEM, converter=whole)]
+Count = Annotated[int | None, Parameter(group=QUESTION, converter=whole)]
+Number = Annotated[float | None, Parameter(group=QUESTION)]
+Force = Annotated[bool, Parameter(group=OUTPUT, negative=(), show_default=False, help="Replace files that exist.")]
+Output = Annotated[Path | None, Parameter(name=OUTPUT_NAMES, group=OUTPUT)]
+
+
+@Parameter(name="*")
+@dataclasses.dataclass
+class ProblemOptions:
+    """Which problem."""
+
+    dim: Annotated[Whole, Parameter(help="Number of directions of the power law. [default: 10000]")] = None
+    exponent: Annotated[
+        float | None, Parameter(group=PROBLEM, help="Decay of the power law, h_i = i^-exponent. [default: 1]")
+    ] = None
+    spectrum: Annotated[
+        Path | None, Parameter(group=PROBLEM, help="File with a measured spectrum instead; see scaling --help.")
+    ] = None
+    irreducible: Annotated[float, Parameter(group=PROBLEM, help="Loss at the optimum.")] = 0.0
+    bins: Annotated[Whole, Parameter(help="Group the directions. [default: 100 for the power law, none for a spectrum]")] = None
+
+
+@Parameter(name="*")
+@dataclasses.dataclass
+class OptimizerOptions:
+    """Which optimizer; its learning rate is tuned or comes from the plan."""
+
+    optimizer: Annotated[str, Parameter(group=METHOD, help="sgd, heavy_ball, nesterov, qhm; with ema_ in front, averaged.")] = (
+        "sgd"
+    )
+    fixed: Annotated[
+        Words,
+        Parameter(
+            group=METHOD, help="Values of its hyperparameters, momentum=0.95; otherwise momentum 0.9, decay 0.99, nu 0.7."
+        ),
+    ] = ()
+    power: Annotated[float, Parameter(group=METHOD, help="Preconditioner power p of H^p.")] = 0.0
+
+
+Problem = ProblemOptions | None
+Method = OptimizerOptions | None
