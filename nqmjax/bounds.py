@@ -159,7 +159,7 @@ def _bisect(problem: NoisyQuadratic, excess: jax.Array) -> jax.Array:
     fastest = jnp.where(noisy, h * h * s / jnp.where(noisy, c, 1), 0).max()
     regular = (excess > 0) & (excess < start)
     e = jnp.where(regular, excess, 0.5 * start)
-    low = (start - e) / (e * fastest)
+    low = jnp.maximum((start - e) / (e * fastest), jnp.finfo(e.dtype).tiny)
     high = jnp.minimum(_flat_excess(problem, noisy) / e, jnp.finfo(low.dtype).max)
 
     def halve(_: Any, bracket: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:

@@ -29,7 +29,7 @@ from nqmjax.dynamics.compiled import map_lanes
 from nqmjax.dynamics.doubling import FOREVER
 from nqmjax.dynamics.intervals import Position, Span, look_ahead, start_position
 from nqmjax.dynamics.matrices import quadratic, square
-from nqmjax.dynamics.model import Model, build_model
+from nqmjax.dynamics.model import Model, build_model, without_idle_directions
 from nqmjax.frontdoor import check_run, check_shapes, evaluate
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
@@ -55,7 +55,7 @@ class StepsToTarget(NamedTuple):
     """`steps` (a float, inf where not reached) and `status` (see `Status`).
 
     `crossing` is `steps` made continuous: where the straight line between the logarithms of the risks of the last two
-    updates meets the target. `steps` is `crossing` rounded up.
+    updates meets the target, after `steps - 1` and not after `steps`, but for rounding.
     """
 
     steps: Any
@@ -75,6 +75,7 @@ def steps_to_target(
     r"""Number of updates until the risk is at or below `target`, exactly.
 
     `T = min { t : R_t <= target }` (rule "first"), or `T = min { t : R_u <= target for all u >= t }` (rule "stays").
+    Exact while the target is above some 10^-30 (float32: 10^-12) of the initial risk: below, rounding decides.
 
     Args:
       problem: the quadratic.
@@ -83,7 +84,8 @@ def steps_to_target(
       target: risk to reach, the irreducible loss included.
       max_steps: updates to search, at most 2^31 - 1.
       rule: "first" or "stays".
-      dtype: "float64" or "float32"; arguments under a JAX transformation keep their own precision.
+      dtype: "float64" or "float32"; arguments under a JAX transformation keep their own precision. In float32 numbers above
+        2^24 are rounded, the risks are those of that precision, and rule "stays" looks no further than 2^30 updates.
 
     Returns:
       `StepsToTarget` of arrays of the broadcast shape; gradients of it are zero.
@@ -149,14 +151,14 @@ def search(
 
     def lane(problem: Any, lane: Any) -> StepsToTarget:
         optimizer, batch_size, target, max_steps = lane
-        model = build_model(problem, optimizer, 1.0)
+        model = without_idle_directions(build_model(problem, optimizer, 1.0))
         dtype = model.weight.dtype
         batch_size, max_steps = jnp.asarray(batch_size, dtype), jnp.minimum(max_steps, MAX_STEPS).astype(integer)
         # In units of the initial risk, no start is too large for the precision.
         initial = (model.weight * model.initial).sum()
         unit = jnp.where(initial > 0, initial, 1)
         excess = jnp.asarray(target, dtype) - model.irreducible
-        close = jnp.abs(excess - initial) <= _rounding(jnp.abs(excess) + jnp.abs(model.irreducible))
+        close = (excess > 0) & (jnp.abs(excess - initial) <= _rounding(jnp.abs(excess) + jnp.abs(model.irreducible)))
         model = model._replace(initial=model.initial / unit, noise=model.noise / unit)
         excess = jnp.where(close, 1 + _rounding(jnp.ones((), dtype)), excess / unit)
         return walk(model, batch_size, excess, max_steps)
@@ -341,7 +343,9 @@ def _last_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_st
         return rest.upper + rest.end.noise <= ceiling
 
     table = _climb(model, levels, lambda _, there: settled(there) | (there.noise > target))
-    end = jnp.where(table.overflow, jnp.iinfo(max_steps.dtype).max // 2, powers[table.top])
+    latest = jnp.iinfo(max_steps.dtype).max
+    end = jnp.where(table.top == levels - 1, latest, powers[table.top])
+    end = jnp.where(table.overflow, latest // 2, end)
 
     def going_on(walk: _BothSides) -> jax.Array:
         return (walk.time < end) & (walk.here.noise <= target) & (walk.here.bias < _huge(model))

@@ -176,7 +176,8 @@ def _largest_stable_rate(problem: NoisyQuadratic, template: LinearOptimizer, nam
     steepest = float(curvature[np.argmax(template.gradient_scale(curvature) * curvature)])
     if steepest == 0:
         return 1.0
-    corners = {name: (0.0, 0.5, 1.0 if name.split(".")[-1] == "nu" else 1 - SLOWEST) for name in names}
+    others = [name for name in names if name != "learning_rate"]
+    corners = {name: (0.0, 0.5, 1.0 if name.split(".")[-1] == "nu" else 1 - SLOWEST) for name in others}
     settings = [dict(zip(corners, corner, strict=True)) for corner in itertools.product(*corners.values())]
     return 1.1 * max(stability_edge(template.replace(**{**setting, "learning_rate": 1.0}), steepest) for setting in settings)
 

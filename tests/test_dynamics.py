@@ -146,3 +146,28 @@ def test_float32_keeps_slow_directions():
 def test_bad_arguments_are_named(call, words):
     with pytest.raises(ValueError, match=words):
         call(nq.power_law(3))
+
+
+def test_gradients_reach_directions_that_are_still():
+    """Derivatives in noise, start and curvature where these are zero, against finite differences."""
+    values = [np.array([1.0, 0.5, 0.0]), np.array([1.0, 0.0, 1.0]), np.array([1.0, 0.0, 1.0])]
+
+    def value(curvature, noise, initial):
+        problem = nq.NoisyQuadratic(curvature, noise, initial, np.ones(3), 0.0)
+        return nq.risk(problem, nq.SGD(0.1), 4.0, 10)
+
+    with jax.enable_x64(True):
+        found = jax.grad(value, argnums=(0, 1, 2))(*values)
+    for argument, index in [(0, 2), (1, 1), (2, 1)]:
+        moved = [array.copy() for array in values]
+        moved[argument][index] += 1e-7
+        slope = (value(*moved) - value(*values)) / 1e-7
+        assert found[argument][index] == pytest.approx(slope, rel=1e-5)
+
+
+def test_runs_that_explode_keep_their_risk():
+    """The average stays behind the parameter by many digits."""
+    problem, optimizer = nq.power_law(3), nq.Averaged(nq.Averaged(nq.Nesterov(4.0, 0.9), 0.9999), 0.9999)
+    curve = nq.risk_curve(problem, optimizer, 1e9, 60)
+    np.testing.assert_allclose(nq.risk(problem, optimizer, 1e9, np.arange(61)), curve, rtol=1e-6)
+    assert (np.diff(curve[40:]) > 0).all()

@@ -181,3 +181,20 @@ def test_bad_arguments_are_named(changed, words):
     arguments = {"problem": PAPER, "optimizer": nq.SGD(0.1), "batch_size": 64, "target": 0.01} | changed
     with pytest.raises(ValueError, match=words):
         nq.steps_to_target(**arguments)
+
+
+def test_early_dips_of_unstable_runs_are_found():
+    problem = nq.from_spectrum([1.0, 0.1, 0.03], noise=0.0, initial=[1e-6, 1.0, 1.0])
+    optimizer = nq.SGD(np.linspace(2.05, 3, 20))
+    curves = nq.risk_curve(problem, optimizer, 1, 500)
+    targets = 1.1 * curves.min(1)
+    found = nq.steps_to_target(problem, optimizer, 1, targets)
+    np.testing.assert_array_equal(found.steps, (curves <= targets[:, None]).argmax(1))
+    averaged = nq.Averaged(nq.SGD(3.223639954016403), 0.9)
+    assert nq.steps_to_target(nq.from_spectrum([1.0], noise=0.0), averaged, 1, 0.007248).steps == 3
+
+
+def test_a_target_at_the_irreducible_loss_is_never_reached():
+    for dtype, initial in (("float32", 1e-6), ("float64", 1e-16)):
+        problem = nq.from_spectrum([1.0], initial=initial, irreducible=1.0)
+        assert nq.steps_to_target(problem, nq.SGD(0.1), 1, 1.0, dtype=dtype).status == Status.NEVER

@@ -12,12 +12,14 @@ from nqmjax.target import Status
 WIDTH = 120
 GAP = "   "
 WORDS = {Status.NEVER: "never", Status.DIVERGED: "diverges", Status.OUT_OF_STEPS: "too long"}
+NEITHER = "> and <: the curve ends before it shows the critical batch size, which lies above or below"
 NOTES = {
     "*": "* the best value found lies at the edge of what was searched; the steps may not be the fewest",
     "never": "never: no setting reaches the target",
     "diverges": "diverges: every setting that was tried is unstable",
     "too long": "too long: no setting reaches the target in 2^31 updates",
-    ">": "> and <: the curve ends before it shows the critical batch size, which lies above or below",
+    ">": NEITHER,
+    "<": NEITHER,
 }
 
 
@@ -85,7 +87,7 @@ def scaling_report(table: xr.Dataset, observed: Sequence[tuple[str, np.ndarray, 
         "",
         "Critical batch sizes: overhead, where the examples are 20% above perfect scaling; knee, E_min/S_min of the fit",
         "S = S_min + E_min/B to the steps S at the batch sizes B, and the largest relative deviation of that fit.",
-        *(note for sign, note in NOTES.items() if sign in body),
+        *dict.fromkeys(note for sign, note in NOTES.items() if sign in body),
         *_target_notes(table),
     ]
     return "\n".join(text)

@@ -53,6 +53,6 @@ def _range(argument: str, item: str) -> list[float]:
 def _number(argument: str, text: str) -> float:
     base, power, exponent = text.replace("**", "^").partition("^")
     try:
-        return float(base) ** float(exponent) if power else float(base)
-    except (ValueError, OverflowError, ZeroDivisionError):
+        return float(float(base) ** float(exponent) if power else base)
+    except (ValueError, TypeError, OverflowError, ZeroDivisionError):  # a root of a negative number is complex
         raise ValueError(f"{argument} is {text.strip()!r}: give a number, as in 0.5, 1024 or 2^10") from None

@@ -30,13 +30,12 @@ def build_model(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size:
     leaves, structure = jax.tree.flatten((optimizer, batch_size))
     shape = jnp.broadcast_shapes(shape, *(jnp.shape(leaf) for leaf in leaves))
     optimizer, batch_size = jax.tree.unflatten(structure, [jnp.broadcast_to(leaf, shape) for leaf in leaves])
-    curvature, count = jnp.asarray(problem.curvature), jnp.asarray(problem.count)
+    curvature = jnp.asarray(problem.curvature, jnp.result_type(float, problem.curvature))
+    count = jnp.asarray(problem.count)
     system, weight, initial = linear_system(optimizer, curvature), 0.5 * count * curvature, jnp.asarray(problem.initial)
-    # Where nothing ever happens, nothing may overflow either.
-    busy = weight * (initial + jnp.asarray(problem.noise)) > 0
     return Model(
-        increment=jnp.where(busy, system.increment, 0),
-        kick=jnp.where(busy, system.kick, 0),
+        increment=system.increment,
+        kick=system.kick,
         read=system.read,
         initial=initial,
         noise=jnp.asarray(problem.noise) / batch_size[..., None],
@@ -50,7 +49,18 @@ def start_state(model: Model) -> jax.Array:
     return jnp.stack([jnp.zeros_like(model.kick).at[0].set(1), model.kick], axis=1)
 
 
+def without_idle_directions(model: Model) -> Model:
+    """The model with directions that never count, or never move, held still: they shall not overflow."""
+    busy = model.weight * (model.initial + model.noise) > 0
+    return model._replace(increment=jnp.where(busy, model.increment, 0), kick=jnp.where(busy, model.kick, 0))
+
+
+def times(factor: jax.Array, value: jax.Array) -> jax.Array:
+    """`factor * value`; nothing of something that has overflowed is nothing."""
+    return jnp.where((factor == 0) & ~jnp.isfinite(value), 0.0, factor * value)
+
+
 def risk_of_squares(model: Model, squares: jax.Array) -> jax.Array:
     """Risk of `E (read . x)^2`; what has overflowed counts as infinite, never as NaN."""
-    risk = model.irreducible + jnp.where(model.weight > 0, model.weight * squares, 0.0).sum(-1)
+    risk = model.irreducible + times(model.weight, squares).sum(-1)
     return jnp.where(jnp.isnan(risk), jnp.inf, risk)

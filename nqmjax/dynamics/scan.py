@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from nqmjax.checks import check_steps
 from nqmjax.dynamics.matrices import apply, dot
-from nqmjax.dynamics.model import build_model, risk_of_squares, start_state
+from nqmjax.dynamics.model import build_model, risk_of_squares, start_state, times
 from nqmjax.frontdoor import check_run, check_shapes, evaluate
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
@@ -61,7 +61,7 @@ def _risk_curve(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size:
     def update(carry: Any, _: None) -> tuple[Any, jax.Array]:
         state, noise = carry
         phi, psi = dot(model.read[:, None], state)
-        risk = risk_of_squares(model, model.initial * phi**2 + model.noise * noise)
+        risk = risk_of_squares(model, times(model.initial, phi**2) + times(model.noise, noise))
         return (apply(model.increment[:, :, None], state), noise + psi**2), risk
 
     start = (start_state(model), jnp.zeros_like(model.kick[0]))

@@ -65,7 +65,7 @@ def stability_edge(optimizer: LinearOptimizer, curvature: Any) -> float:
         require(np.ndim(value) == 0, f"the shape of {name}", np.shape(value), "give a scalar")
 
     def stable(rates: np.ndarray) -> np.ndarray:
-        # Rounding of a double root puts the radius of a stable map up to 1e-8 above 1.
+        # Within the rounding of an eigenvalue.
         return spectral_radius(optimizer.replace(learning_rate=rates), curvature) <= 1 + 1e-9
 
     low, high = 0.0, 1.0 / float(curvature)

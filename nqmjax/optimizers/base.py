@@ -8,9 +8,10 @@ where `xi` is the gradient noise and `theta` the scored iterate. The *declaratio
 it in a training loop (`change`); `linear_system` reads `A - I`, `b` and `r` off it by applying it to basis states.
 
 Two choices keep slow directions exact. The increment `A - I` stands for `A`, in whose rounding a direction that shrinks
-by `1e-10` per step would be lost. And the basis is the start state `v = initial(1)` with the unit states after the first:
-a second copy of the parameter (an average, an anchor) is kept as its distance from the parameter, so that no increment
-is the difference of two nearly equal numbers.
+by `1e-10` per step would be lost. And the basis is the start state `v = initial(1)` with the unit states of all variables
+but the scored one: other copies of the parameter are kept as their distance from it, so that no increment is the
+difference of two nearly equal numbers. The scored iterate is the first coordinate because an average may be far smaller
+than the parameter that it follows.
 """
 
 import dataclasses
@@ -130,23 +131,30 @@ def linear_system(optimizer: LinearOptimizer, curvature: Any) -> LinearSystem:
       curvature: `h`, shape `(n,)`.
     """
     optimizer = jax.tree.map(lambda leaf: jnp.asarray(leaf)[..., None], optimizer)
-    curvature = jnp.asarray(curvature)
+    curvature = jnp.asarray(curvature, jnp.result_type(float, curvature))
     scale = optimizer.gradient_scale(curvature) * jnp.ones_like(curvature)
     shape = jnp.broadcast_shapes(curvature.shape, *(leaf.shape for leaf in jax.tree.leaves(optimizer)))
     start = optimizer.initial(1.0)
-    basis = [start, *(tuple(unit) for unit in np.eye(len(start)).tolist()[1:])]
+    units = [tuple(unit) for unit in np.eye(len(start)).tolist()]
+    pivot = next((i for i, unit in enumerate(units) if _is_one(optimizer.read(unit)) and _is_one(start[i])), 0)
+    others = [i for i in range(len(start)) if i != pivot]
+    basis = [start, *(units[i] for i in others)]
 
     def stack(entries: Iterable[Any]) -> jax.Array:
         return jnp.stack([jnp.broadcast_to(jnp.asarray(entry, curvature.dtype), shape) for entry in entries])
 
     def coordinates(state: State) -> jax.Array:
-        return stack([state[0], *(x - v * state[0] for x, v in zip(state[1:], start[1:], strict=True))])
+        return stack([state[pivot], *(state[i] - start[i] * state[pivot] for i in others)])
 
     return LinearSystem(
         increment=jnp.stack([coordinates(optimizer.change(x, scale * curvature * x[0])) for x in basis], axis=1),
         kick=coordinates(optimizer.change(tuple(0.0 for _ in start), scale)),
         read=stack(optimizer.read(x) for x in basis),
     )
+
+
+def _is_one(value: Any) -> bool:
+    return isinstance(value, float) and value == 1.0
 
 
 def hyperparameters(optimizer: LinearOptimizer) -> dict[str, Any]:
