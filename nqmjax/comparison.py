@@ -168,7 +168,7 @@ def compare_schedules(
     >>> from nqmjax import SGD, power_law
     >>> table = compare_schedules(power_law(100), SGD(0.1), 16, 1000, ["constant", "linear"], warmup=False, progress=False)
     >>> table.schedule.values.tolist(), table.risk.values.round(4)
-    (['optimal', 'linear', 'constant'], array([0.0047, 0.0063, 0.0181]))
+    (['optimal', 'linear', 'constant'], array([0.0046, 0.0063, 0.0181]))
 
     Source: the families as in `nqmjax.schedules`; the best possible plan as in Zhang et al. 2019, section 3.7.2.
     """

@@ -67,6 +67,9 @@ class NoisyQuadratic:
         Returns:
           a `NoisyQuadratic` of at most `bins` groups; this problem if it has no more than that.
 
+        Raises:
+          ValueError: `bins` is no whole number above 0.
+
         >>> small = power_law(10_000).quantize(100)
         >>> small.curvature.size, float(small.dim), bool(np.isclose(small.initial_risk, 4.8938, atol=1e-4))
         (100, 10000.0, True)
@@ -91,6 +94,10 @@ class NoisyQuadratic:
         )
 
 
+LARGEST = 10**8
+"""Directions of a power law at most, held one by one; more can be given as groups, with `from_spectrum` and counts."""
+
+
 def power_law(
     dim: int, exponent: float = 1.0, noise: Array = None, initial: Array = 1.0, irreducible: float = 0.0
 ) -> NoisyQuadratic:
@@ -112,7 +119,7 @@ def power_law(
     Source: Zhang et al. 2019, section 3.5 (`exponent=1`, `dim=10^4`, `C = H`).
     """
     whole = np.ndim(dim) == 0 and float(numeric("dim", dim)).is_integer()
-    require(whole and dim >= 1, "dim", dim, "give a whole number of directions, at least 1")
+    require(whole and 1 <= dim <= LARGEST, "dim", dim, f"give a whole number of directions, from 1 to {LARGEST:,}")
     scalar = np.ndim(exponent) == 0 and bool(np.isfinite(numeric("exponent", exponent)))
     require(scalar, "exponent", exponent, "give a finite number")
     return from_spectrum(np.arange(1.0, int(dim) + 1.0) ** -exponent, noise=noise, initial=initial, irreducible=irreducible)

@@ -1,5 +1,6 @@
 """Steps to target over grids of hyperparameters, batch sizes and targets, as one labelled table."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,17 @@ from nqmjax.optimizers import LinearOptimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.target import MAX_STEPS, Status
 
+MOST_CELLS = 10**9
+"""Cells of one table at most: some 20 GB."""
+
 UNITS = {
     "batch_size": "examples",
     "target": "loss",
     "steps": "updates",
     "examples": "examples",
+    "bayes_steps": "updates",
+    "flat_prior_steps": "updates",
+    "critical_batch_size": "examples",
     "status": "0 reached, 1 never, 2 diverged, 3 out of steps",
 }
 """Units of the variables of the tables of `sweep` and `tune`; hyperparameters are pure numbers."""
@@ -77,8 +84,10 @@ def sweep(
 
     swept = {name: values for name, values in axes.items() if values.ndim == 1}
     lanes = {name: values for name, values in swept.items() if name != "batch_size"}
+    size = math.prod(len(values) for values in lanes.values())
+    cells = size * axes["batch_size"].size
+    require(cells <= MOST_CELLS, "the number of cells", f"{cells:,}", f"give at most {MOST_CELLS:,}, or sweep in parts")
     grid = np.meshgrid(*lanes.values(), indexing="ij")
-    size = int(np.prod([len(values) for values in lanes.values()], dtype=int))
     column = {name: np.broadcast_to(values, size) for name, values in axes.items() if values.ndim == 0}
     column |= {name: values.ravel() for name, values in zip(lanes, grid, strict=True)}
     settings = optimizer.replace(**{name: column[name] for name in names})

@@ -28,7 +28,7 @@ from nqmjax.target import MAX_STEPS, Status, StepsToTarget
 TUNABLE = ("learning_rate", "momentum", "decay", "nu")
 """Hyperparameters that `tune` tunes; a preconditioner's power is part of the question, not of the answer."""
 
-RATE_SPAN = 1e-10  # the smallest rate of the grid, relative to the largest stable one
+RATE_SPAN = 1e-10  # the smallest rate of the grid, relative to the smallest of the largest stable ones
 SLOWEST = 1e-6  # the smallest `1 - momentum` and `1 - decay` of the grid
 SLACK = 2.0  # grid points with more than this many times the fewest steps known are not followed to the end
 STARTS = 4  # local minima of the grid that are refined, for each batch size
@@ -71,7 +71,7 @@ def tune(
     >>> from nqmjax import HeavyBall, power_law
     >>> best = tune(power_law(10_000).quantize(100), HeavyBall(0.1, 0.9), [2**10, 2**20], target=0.01)
     >>> best.steps.values
-    array([5043.,  150.])
+    array([5039.,  150.])
 
     Source: Zhang et al. 2019, section 3.7.1 (there a grid of 100 rates and 20 momenta).
     """
@@ -121,8 +121,10 @@ class _Axis:
     def of(cls, name: str, problem: NoisyQuadratic, template: LinearOptimizer, names: list[str]) -> "_Axis":
         kind = name.split(".")[-1]
         if kind == "learning_rate":
-            edge = _largest_stable_rate(problem, template, names)
-            return cls(name, np.linspace(np.log(edge * RATE_SPAN), np.log(edge), 41), np.exp, True, (True, True))
+            lowest, highest = _stable_rates(problem, template, names)
+            ends = np.log(lowest * RATE_SPAN), np.log(highest)
+            count = 1 + round(40 * (ends[1] - ends[0]) / -np.log(RATE_SPAN))
+            return cls(name, np.linspace(*ends, count), np.exp, True, (True, True))
         if kind in ("momentum", "decay"):
             return cls(name, np.linspace(np.log(SLOWEST), 0.0, 13), lambda u: 0.0 - np.expm1(u), True, (True, False))
         return cls(name, np.linspace(0.0, 1.0, 7), lambda u: u, False, (False, False))
@@ -170,16 +172,17 @@ class _Space:
         return np.log(np.where(np.isfinite(ratio), ratio, 1.0))
 
 
-def _largest_stable_rate(problem: NoisyQuadratic, template: LinearOptimizer, names: list[str]) -> float:
-    """A learning rate above which no setting of the other hyperparameters is stable, with a margin of a tenth."""
+def _stable_rates(problem: NoisyQuadratic, template: LinearOptimizer, names: list[str]) -> tuple[float, float]:
+    """The least and the greatest of the stability edges at settings of the other hyperparameters, with a margin of a tenth."""
     curvature = np.asarray(problem.curvature)
     steepest = float(curvature[np.argmax(template.gradient_scale(curvature) * curvature)])
     if steepest == 0:
-        return 1.0
+        return 1.0, 1.0
     others = [name for name in names if name != "learning_rate"]
     corners = {name: (0.0, 0.5, 1.0 if name.split(".")[-1] == "nu" else 1 - SLOWEST) for name in others}
     settings = [dict(zip(corners, corner, strict=True)) for corner in itertools.product(*corners.values())]
-    return 1.1 * max(stability_edge(template.replace(**{**setting, "learning_rate": 1.0}), steepest) for setting in settings)
+    edges = [stability_edge(template.replace(**{**setting, "learning_rate": 1.0}), steepest) for setting in settings]
+    return 1.1 * min(edges), 1.1 * max(edges)
 
 
 Steps = Callable[[np.ndarray, np.ndarray, Any], StepsToTarget]

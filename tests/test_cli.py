@@ -124,7 +124,7 @@ def test_sweep_writes_what_the_function_returns(run):
 
 
 def test_spec_in_the_help_is_valid(tmp_path):
-    text = SWEEP_HELP.split("Every hyperparameter")[0].split("A specification:")[1]
+    text = SWEEP_HELP.split("Every hyperparameter")[0].split("A specification:")[1].replace("# average", "average")
     path = tmp_path / "help.toml"
     path.write_text(text)
     problem, optimizer, question = read_spec(path)
@@ -158,7 +158,7 @@ BAD_INPUT = {
     "scalin": ["scaling"],
     "scaling --power 0": ["--powers"],
     "scaling surplus": ["surplus"],
-    "scaling --dim -3": ["dim is -3", "at least 1"],
+    "scaling --dim -3": ["dim is -3", "from 1 to"],
     "scaling --dim 1.5": ["dim", "1.5", "whole number"],
     "scaling --dim many": ["dim", "many"],
     "scaling --bins 0": ["bins is 0", "at least 1"],

@@ -64,7 +64,7 @@ def test_scaling_figure_shows_the_table_and_what_was_observed():
         low, high = axes.get_ylim()
         assert low < table.steps.min() < table.steps.max() < high
         assert_apart_without_colour(axes)
-    assert labels(figure) == ["SGD", "heavy ball", "flat_prior_steps", "bayes_steps", "trained"]
+    assert labels(figure) == ["SGD", "heavy ball", "flat_prior_steps", "bayes_steps", "trained (observed)"]
     assert figure.axes[0].get_ylabel() == "steps to target (updates)"
     assert figure.axes[-1].get_xlabel() == "batch size (examples)"
 

@@ -139,3 +139,21 @@ def test_results_do_not_depend_on_the_precision_of_the_caller():
     with jax.enable_x64(True):
         inside = nq.sweep(SMALL, nq.SGD([0.01, 0.1]), 64, 0.05)
     assert inside.identical(nq.sweep(SMALL, nq.SGD([0.01, 0.1]), 64, 0.05))
+
+
+def test_qhm_is_never_worse_than_its_special_cases():
+    """`nu = 0` is SGD, `nu = 1` heavy ball: also where the best rates are far below the largest stable one."""
+    problem = nq.power_law(10_000).quantize(100)
+    qhm, sgd, heavy = (
+        nq.tune(problem, nq.Preconditioned(optimizer, 1.0), [4, 2**16], 0.01, progress=False).steps
+        for optimizer in (nq.QHM(0.1, 0.9, 0.7), nq.SGD(0.1), nq.HeavyBall(0.1, 0.9))
+    )
+    assert (qhm <= 1.002 * np.minimum(sgd, heavy)).all()
+
+
+def test_a_grid_too_large_for_memory_is_refused_at_once():
+    many = np.geomspace(1e-3, 1, 10**5)
+    with pytest.raises(ValueError, match="the number of cells is 10,000,000,000: give at most"):
+        nq.sweep(SMALL, nq.HeavyBall(many, 1 - many), 64, 0.1)
+    with pytest.raises(ValueError, match="dim is 1000000000000: give a whole number of directions, from 1 to 100,000,000"):
+        nq.power_law(10**12)

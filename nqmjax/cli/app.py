@@ -107,7 +107,7 @@ def scaling(
       exponent: Decay of the power law, curvature h_i = i^-exponent. [default: 1]
       spectrum: File with a measured spectrum in place of the power law.
       irreducible: Loss at the optimum.
-      bins: Group the directions by curvature into at most so many. [default: 100 for the power law, none for a spectrum]
+      bins: Groups of directions at most; 100 make a long spectrum fast. [default: 100 for the power law, none for a spectrum]
       observed: CSV file of measured steps, laid over the figure; their batch sizes are added.
       output: The figure is OUTPUT.png and the table OUTPUT.nc.
       force: Replace files that exist.
@@ -175,7 +175,7 @@ A specification:
 
   batch_size = "2^2..2^20:4"            # a number, a list or a range: 4, 16 ..
   target = 0.01                         # a number or a list
-  max_steps = 1_000_000                 # optional, as are
+  max_steps = 100_000_000               # optional, as are
   rule = "first"                        # or "stays" (the target is kept)
   dtype = "float64"                     # or "float32"
 
@@ -192,11 +192,11 @@ A specification:
   learning_rate = { logspace = [-8, 1, 100] }
   momentum = { one_minus_logspace = [-5, 0, 20] }    # 1 - 10^-5 .. 0
   power = [0, 0.5]                      # optional preconditioner power
-  average = 0.99                        # optional decay of an EMA
+  # average = 0.99                      # optional decay of an EMA
 
 Every hyperparameter is a number, a list, { linspace = [first, last, count] },
-{ logspace = [...] } or { one_minus_logspace = [...] }; what is not a number
-becomes an axis of the table.
+{ logspace = [...] } (exponents of ten) or { one_minus_logspace = [...] }; what is
+not a number becomes an axis of the table.
 
 Examples:
 

@@ -56,6 +56,9 @@ def scaling(
     image, data = (prefix.with_name(prefix.name + suffix) for suffix in (".png", ".nc"))
     for path in (image, data):
         check_output(path, force)
+        for source in (problem.spectrum, observed):
+            same = source is not None and source.exists() and path.exists() and source.samefile(path)
+            require(not same, "output", path, "this file is an input; give another name")
     measured = [] if observed is None else read_observed(observed)
     batches = np.unique(np.concatenate([parse_numbers("batch_sizes", batch_sizes), *(sizes for _, sizes, _ in measured)]))
     table = scaling_curves(
@@ -68,14 +71,16 @@ def scaling(
         dtype=dtype,
         progress=watched(),
     )
-    print(scaling_report(table, measured))
 
     def write_both(path: Path) -> None:
         """Save the table when the figure is drawn but not yet in its place, so that an interrupt leaves both or neither."""
         write_figure(scaling_figure(table, measured), path)
         save_dataset(table, data, force)
 
-    write_atomically(image, write_both, force)
+    try:
+        write_atomically(image, write_both, force)  # before anything is printed, to a reader who may have gone
+    finally:
+        print(scaling_report(table, measured))
     print(f"\nWritten: {image} and {data}")
 
 
@@ -98,8 +103,10 @@ def sweep(spec: Path, output: Path | None, force: bool) -> None:
     check_output(path, force)
     problem, optimizer, question = read_spec(spec)
     table = sweep_grid(problem, optimizer, **question, progress=watched())
-    save_dataset(table, path, force)
-    print(sweep_report(table))
+    try:
+        save_dataset(table, path, force)
+    finally:
+        print(sweep_report(table))
     print(f"\nWritten: {path}")
 
 

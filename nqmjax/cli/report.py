@@ -122,6 +122,8 @@ def _target_notes(table: xr.Dataset) -> list[str]:
         return [f"The target {target:g} is not above the irreducible loss {irreducible:g}: no optimizer ever reaches it."]
     if target >= initial:
         return [f"The target {target:g} is not below the initial risk {initial:g}: it is met before the first update."]
+    if not table.bayes_steps.values.any():
+        return ["No Bayes bound: directions without noise can be learnt at once, and the rest is below the target already."]
     return []
 
 
@@ -147,7 +149,7 @@ def _best_cells(table: xr.Dataset, asked: list[str]) -> str:
         best = table.isel(dict(zip(asked, point, strict=True)) | place)
         for name, cells in columns.items():
             value = best[name].item()
-            show = {"batch_size": batch_text, "steps": count_text}.get(name, "{:.4g}".format)
+            show = {"batch_size": batch_text, "steps": count_text}.get(name, "{:.6g}".format)
             cells.append(show(value) if name in asked or np.isfinite(best.steps) else "-")
     first, *others = columns
     blocks = [Block("", [[name, *columns[name]] for name in others])]

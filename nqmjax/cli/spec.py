@@ -14,6 +14,9 @@ from nqmjax.problem import NoisyQuadratic, power_law
 from nqmjax.scaling import TEMPLATES
 
 QUESTION = ("batch_size", "target", "max_steps", "rule", "dtype")
+LONGEST = 1_000_000
+"""Values of one grid at most."""
+
 GENERATED = ("dim", "exponent", "noise", "initial")
 GRIDS = {
     "linspace": np.linspace,
@@ -102,5 +105,5 @@ def _values(name: str, value: Any) -> Any:
     remedy = "give [first, last, number of values], for example [-3, 0, 20]"
     require(isinstance(ends, list) and len(ends) == 3, f"{kind} in {name}", ends, remedy)
     first, last, count = numeric(f"{kind} in {name}", ends)
-    require(count >= 1 and float(count).is_integer(), f"{kind} in {name}", ends, remedy)
+    require(1 <= count <= LONGEST and float(count).is_integer(), f"{kind} in {name}", ends, f"{remedy}, at most {LONGEST:,}")
     return GRIDS[kind](first, last, int(count))

@@ -67,8 +67,8 @@ def stationary_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_s
       dtype: "float64" or "float32".
 
     Returns:
-      array of the broadcast shape; inf, or at the very edge of stability huge, where a direction is unstable. A direction that never moves (rate 0) keeps its
-      initial risk.
+      array of the broadcast shape; inf, or at the very edge of stability huge, where a direction is unstable. A direction
+      that never moves (rate 0) keeps its initial risk.
 
     Raises:
       ValueError: an argument is out of its range.

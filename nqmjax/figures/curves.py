@@ -50,6 +50,12 @@ def optimizer_title(name: str) -> str:
     return TITLES.get(name) or (f"{TITLES.get(inner, inner)} + EMA" if inner != name else name)
 
 
+def observed_title(label: str) -> str:
+    """A user's label in a legend: as it stands, not as mathematics, and not too long."""
+    short = label if len(label) <= 32 else label[:31] + "\N{HORIZONTAL ELLIPSIS}"
+    return short.replace("$", r"\$") + " (observed)"
+
+
 def scaling_figure(table: xr.Dataset, observed: Observed = ()) -> Figure:
     """Steps to target against batch size: a panel for each preconditioner power, a line for each optimizer.
 
@@ -73,7 +79,7 @@ def scaling_figure(table: xr.Dataset, observed: Observed = ()) -> Figure:
                 markersize=6,
                 markeredgewidth=0.8,
                 markerfacecolor="none",
-                label=label,
+                label=observed_title(label),
                 zorder=4,
             )
         title(panel, f"preconditioner power {power:g}" if len(powers) > 1 or power else "")
@@ -91,6 +97,7 @@ def powers_figure(table: xr.Dataset) -> Figure:
     _bounds(axes, table)
     _finish([axes], table)
     legend_below(figure, axes, 2, _style_key(table))
+    title(axes, f"target risk {float(table.target):g}" if "target" in table.coords else "")
     return figure
 
 
@@ -122,6 +129,8 @@ def rates_figure(table: xr.Dataset) -> Figure:
     log_axis(axes[0], "y")
     fit_values(axes, table.effective_learning_rate)
     legend_below(figure, axes[0], len(table.power))
+    if "target" in table.coords:
+        figure.suptitle(f"tuned for target risk {float(table.target):g}", fontsize=TEXT)
     return figure
 
 
@@ -159,4 +168,6 @@ def _finish(axes: Sequence[Axes], table: xr.Dataset, steps: Sequence[Any] = (), 
     for panel in axes:
         batch_size_axis(panel, np.concatenate([table.batch_size.values, *batches]), TICKS[len(axes) > 1])
         log_axis(panel, "y")
+        if not np.isfinite(table.steps).any() and not steps:
+            panel.text(0.5, 0.5, "no setting reaches the target", transform=panel.transAxes, ha="center", fontsize=TEXT)
     fit_values(axes, table.steps, *steps)

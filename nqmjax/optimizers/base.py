@@ -85,6 +85,9 @@ class LinearOptimizer:
     def replace(self, **values: Any) -> Self:
         """A copy with the named hyperparameters set, wherever in a stack of wrappers they stand.
 
+        Raises:
+          ValueError: the optimizer has no hyperparameter of that name.
+
         >>> from nqmjax import Averaged, HeavyBall
         >>> Averaged(HeavyBall(0.1, 0.9), decay=0.99).replace(momentum=0.5)
         Averaged(optimizer=HeavyBall(learning_rate=0.1, momentum=0.5), decay=0.99)
