@@ -11,7 +11,8 @@ least where `dy/dt` is constant, so that `a ~ 1/sqrt(K(r))`, and the risk is
 
     R = irreducible + 1/2 sum_k w_k h_k s_k exp(-2 g_k h_k r) + y(r)^2 / (B T),
 
-a function of the one number `r`, to be minimised. Momentum multiplies the rate by `1/(1 - beta)` and acts alike as long as
+a function of the one number `r`, to be minimised. Under a cap the rates are `min(cap, k / sqrt(K(r)))`, again with one
+number to be found. Momentum multiplies the rate by `1/(1 - beta)` and acts alike as long as
 it forgets faster than the schedule changes. All this is accurate while `a g h << 1`: in tests the risk is within 1e-4 of
 the numerical optimum where no `a g h` exceeds 0.1, and off by a per cent near 1.
 
@@ -65,26 +66,52 @@ def closed_form_rates(
     """
     check_run(problem, optimizer, batch_size)
     lengths = piece_lengths(steps, steps if pieces is None else pieces)
-    scale = np.asarray(optimizer.gradient_scale(problem.curvature)) * np.ones_like(problem.curvature)
-    speed = np.where(problem.curvature > 0, scale * problem.curvature, 0.0)
-    busy = speed > 0
-    require(bool(busy.any()), "curvature", problem.curvature, "give a direction with curvature")
-    weight = 0.5 * (problem.count * problem.curvature)[busy]
-    speed, spread, start = speed[busy], (problem.noise * scale**2)[busy], problem.initial[busy]
+    return ForgettingKernel(problem, optimizer).plan(float(batch_size), lengths)
 
-    remaining = np.geomspace(1e-6 / speed.max(), 40 / speed.min(), GRID)
-    decay = np.exp(-2 * remaining[:, None] * speed)
-    root = np.sqrt(decay @ (weight * spread))
-    effort = cumulative_trapezoid(root * remaining, np.log(remaining), initial=0) + root[0] * remaining[0]
-    risk = decay @ (weight * start) + effort**2 / (float(batch_size) * steps)
-    total = int(np.argmin(risk))
 
-    left = 1 - np.concatenate([[0], np.cumsum(lengths)]) / steps
-    integral = np.interp(left * effort[total], np.concatenate([[0], effort]), np.concatenate([[0], remaining]))
-    values = hyperparameters(optimizer)
-    unit = optimizer.replace(learning_rate=1.0).effective_learning_rate if "learning_rate" in values else 1.0
-    amplification = unit if np.isfinite(unit) else 1.0
-    return Plan(-np.diff(integral) / lengths / amplification, steps=lengths, batch_size=batch_size)
+class ForgettingKernel:
+    """What the closed form of the rates needs of a problem and an optimizer, for any number of steps and batch size."""
+
+    def __init__(self, problem: NoisyQuadratic, optimizer: LinearOptimizer) -> None:
+        scale = np.asarray(optimizer.gradient_scale(problem.curvature)) * np.ones_like(problem.curvature)
+        speed = np.where(problem.curvature > 0, scale * problem.curvature, 0.0)
+        busy = speed > 0
+        require(bool(busy.any()), "the largest curvature", 0, "give a direction with curvature")
+        weight = 0.5 * (problem.count * problem.curvature)[busy]
+        speed, spread, start = speed[busy], (problem.noise * scale**2)[busy], problem.initial[busy]
+        values = hyperparameters(optimizer)
+        unit = optimizer.replace(learning_rate=1.0).effective_learning_rate if "learning_rate" in values else 1.0
+        self.amplification = unit if np.isfinite(unit) else 1.0
+        self.remaining = np.concatenate([[0.0], np.geomspace(1e-6 / speed.max(), 40 / speed.min(), GRID)])
+        decay = np.exp(-2 * self.remaining[:, None] * speed)
+        kernel = decay @ (weight * spread)
+        self.root = np.sqrt(kernel)
+        self.effort = cumulative_trapezoid(self.root, self.remaining, initial=0)
+        self.power = cumulative_trapezoid(kernel, self.remaining, initial=0)
+        self.bias = decay @ (weight * start)
+
+    def plan(self, batch_size: float, lengths: np.ndarray, cap: float = np.inf) -> Plan:
+        """The plan of pieces of these lengths, each with its mean rate, none above `cap`."""
+        steps = float(lengths.sum())
+        left = steps - np.concatenate([[0], np.cumsum(lengths)])
+        total = int(np.argmin(self.bias + self.effort**2 / (batch_size * steps)))
+        integral = np.interp(left * self.effort[total] / steps, self.effort, self.remaining)
+        cap = cap * self.amplification
+        if self.effort[total] > steps * cap * max(self.root[total], 1e-300):
+            integral = self._capped(batch_size, steps, left, cap)
+        return Plan(-np.diff(integral) / lengths / self.amplification, steps=lengths, batch_size=batch_size)
+
+    def _capped(self, batch_size: float, steps: float, left: np.ndarray, cap: float) -> np.ndarray:
+        """The remaining integral of the best rates `min(cap, k / sqrt(K))`; where they meet is sought on the grid."""
+        meet = self.remaining
+        with np.errstate(divide="ignore", invalid="ignore"):
+            time = np.nan_to_num(self.effort / (cap * self.root), nan=np.inf)
+        total = meet + cap * (steps - time)
+        at_cap = np.interp(total, self.remaining, self.power) - self.power
+        risk = np.interp(total, self.remaining, self.bias) + cap * (self.root * self.effort + at_cap) / batch_size
+        best = int(np.argmin(np.where(time <= steps, risk, np.inf)))
+        decayed = np.interp(left * cap * self.root[best], self.effort, self.remaining)
+        return np.where(left <= time[best], decayed, meet[best] + cap * (left - time[best]))
 
 
 def optimal_batch_sizes(

@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 
 from nqmjax.bounds import bayes_examples
 from nqmjax.checks import check_target, require
-from nqmjax.closed_forms import closed_form_rates, water_filling
+from nqmjax.closed_forms import ForgettingKernel, water_filling
 from nqmjax.dynamics import stability_edge
 from nqmjax.frontdoor import check_run
 from nqmjax.optimizers import LinearOptimizer, hyperparameters
@@ -34,6 +34,12 @@ LOWEST = 1e-12
 
 TOLERANCE = 1e-5
 """A plan has converged where no allowed change of a coordinate by 1 changes `log R` by more, to first order."""
+
+ROUGH = 0.1
+"""How near `log R` comes to the target's before optimal plans are looked for."""
+
+EXPLODED = 1e3
+"""What stands for `log R` of a plan that explodes: above every risk of interest."""
 
 RESTARTS = 5
 """How often L-BFGS-B is started again from where it stopped short of that."""
@@ -174,7 +180,13 @@ def steps_to_target_with_schedule(
     def excess(steps: int) -> float:
         return np.log((best(steps).risk - problem.irreducible) / (target - problem.irreducible))
 
-    steps = _smallest(excess, bayes_examples(problem, target) / batch_size, max_steps)
+    def rough(steps: int) -> float:
+        """The same of the closed form's plan, an upper bound at the price of one evaluation."""
+        lengths = piece_lengths(steps, min(pieces, steps))
+        return search.log_risk(lengths, search.closed_form(lengths)) - np.log(target - problem.irreducible)
+
+    guess = _smallest(rough, bayes_examples(problem, target) / batch_size, max_steps, ROUGH)
+    steps = _smallest(excess, guess or max_steps, max_steps)
     if steps is None:
         return none
     return PlanToTarget(float(steps), best(steps).plan, best(steps).risk, best(steps).converged)
@@ -192,13 +204,18 @@ def learning_rate_cap(problem: NoisyQuadratic, optimizer: LinearOptimizer) -> fl
     return float(edge * steep.max() / (steep.max() + steep[steep > 0].min()))
 
 
-def _smallest(excess: Callable[[int], float], guess: float, max_steps: int) -> int | None:
-    """The smallest whole number with `excess <= 0`, for a function that falls about as a power; None beyond `max_steps`."""
+def _smallest(excess: Callable[[int], float], guess: float, max_steps: int, enough: float = 0.0) -> int | None:
+    """The smallest whole number with `excess <= 0`, for a function that falls about as a power; None beyond `max_steps`.
+
+    With `enough`, any number whose excess is no further from 0 than that.
+    """
     steps = int(np.clip(guess, 1, max_steps))
     low = high = None
-    slope = -0.5
+    slope = -1.5
     while low is None or high is None or high - low > 1:
         value = excess(steps)
+        if abs(value) <= enough:
+            return steps
         if value <= 0:
             high = steps if high is None else min(high, steps)
         else:
@@ -247,11 +264,14 @@ class _Search:
         for name in over:
             require(name in values and name != "power", "over", repr(name), f"the optimizer has {', '.join(values)}")
         require(int(pieces) == pieces and pieces >= 1, "pieces", pieces, "give a whole number of pieces, at least 1")
-        self.problem = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), problem)
+        self.given, self.kernel = problem, ForgettingKernel(problem, optimizer)
+        with jax.enable_x64(True):  # on the device once, for all evaluations
+            self.problem = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), problem)
         self.optimizer, self.batch_size, self.names = optimizer, float(batch_size), over
         self.examples, self.batch_sizes = examples, batch_sizes
         cap = learning_rate_cap(problem, optimizer) if max_learning_rate is None else float(max_learning_rate)
         require(cap > 0, "max_learning_rate", cap, "give a rate above 0, or inf for no cap")
+        self.cap = cap
         widest = cap if np.isfinite(cap) else 1e6 * learning_rate_cap(problem, optimizer)
         bounds = {"learning_rate": (np.log(widest * LOWEST), np.log(widest)), "nu": (0.0, 1.0)}
         self.bounds = np.array([bounds.get(_kind(name), (np.log(SLOWEST), 0.0)) for name in over])[:, :, None]
@@ -266,8 +286,7 @@ class _Search:
 
     def closed_form(self, lengths: np.ndarray) -> np.ndarray:
         """The point to start from: the closed form's rates, the optimizer's own values of the rest."""
-        steps = int(lengths.sum())
-        rates = closed_form_rates(self.problem, self.optimizer, self.batch_size, steps, len(lengths)).learning_rate
+        rates = self.kernel.plan(self.batch_size, lengths, self.cap).learning_rate
         given = {**hyperparameters(self.optimizer), "learning_rate": rates}
         return self.clip(np.array([_coordinate(name, given[name]) * np.ones(len(lengths)) for name in self.names]))
 
@@ -276,6 +295,14 @@ class _Search:
         values = {name: _value(name, row, np) for name, row in zip(self.names, point, strict=True)}
         columns = {"learning_rate": hyperparameters(self.optimizer).get("learning_rate", np.nan), **values}
         return Plan(**columns, steps=lengths, batch_size=batch_size)
+
+    def log_risk(self, lengths: np.ndarray, point: np.ndarray) -> float:
+        """`log(R - irreducible)` at a point."""
+        inverse, steps = np.full(len(lengths), 1 / self.batch_size), lengths.astype(np.uint32)
+        levels = doublings(int(lengths.max()))
+        with jax.enable_x64(True):
+            value = _risk_and_slope(self.problem, self.optimizer, point, inverse, steps, tuple(self.names), levels)[0]
+        return float(value) if np.isfinite(value) else EXPLODED
 
     def minimise(self, lengths: np.ndarray, start: np.ndarray) -> OptimizedPlan:
         """The local optimum from `start`."""
@@ -297,7 +324,7 @@ class _Search:
                 risk, slope = _risk_and_slope(self.problem, self.optimizer, point, 1 / batch, steps, names, levels)
             risk, slope = float(risk), np.asarray(slope).ravel()
             # Where a plan explodes, anything above every risk of interest turns the line search back.
-            return (risk, slope) if np.isfinite(risk) and np.isfinite(slope).all() else (1e3, np.zeros_like(slope))
+            return (risk, slope) if np.isfinite(risk) and np.isfinite(slope).all() else (EXPLODED, np.zeros_like(slope))
 
         bounds = np.broadcast_to(self.bounds.transpose(0, 2, 1), (*shape, 2)).reshape(-1, 2)
         options = {"maxiter": 2000, "maxfun": 4000, "maxcor": 30, "ftol": 1e-14, "gtol": TOLERANCE / 10}
@@ -312,7 +339,7 @@ class _Search:
         at_bound = dict(zip(self.names, held.reshape(shape), strict=True))
         return OptimizedPlan(
             plan=self.plan(at.reshape(shape), lengths, batch),
-            risk=float(np.exp(value) + self.problem.irreducible),
+            risk=float(np.exp(value) + self.given.irreducible),
             converged=gradient <= TOLERANCE,
             gradient=gradient,
             at_bound=at_bound,
