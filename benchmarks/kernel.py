@@ -101,7 +101,7 @@ def rounds_of_loops(problem, settings, batches, targets) -> tuple[int, int]:
     with jax.enable_x64(True), mock.patch.object(jax.lax, "while_loop", counting):
         jax.block_until_ready(jax.jit(search)(problem, settings, batches, targets, limit))
         jax.effects_barrier()
-    return counts["_climb"], counts["_first_passage"]
+    return counts["climb"], counts["first_passage"]
 
 
 def look_ahead_seconds(problem, optimizer, looks: int) -> float:

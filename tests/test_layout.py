@@ -11,6 +11,7 @@ ORDER = [
     ["checks", "problem"],
     ["optimizers"],
     ["frontdoor", "dynamics"],
+    ["passage"],
     ["target", "plans", "schedules", "montecarlo"],
     ["lanes", "bounds", "batch_size", "closed_forms"],
     ["files", "sweeping", "schedule_search"],
