@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from nqmjax.checks import check_target, require
 from nqmjax.frontdoor import check_run
@@ -59,6 +60,7 @@ def best_plan_in_time(
     over: Sequence[str] = ("learning_rate",),
     max_learning_rate: float | None = None,
     constant_batch: bool = False,
+    progress: bool = True,
 ) -> TimedPlan:
     """The plan with the least risk after so many seconds: number of steps, batch sizes and rates together.
 
@@ -71,6 +73,7 @@ def best_plan_in_time(
       over: hyperparameters that change from piece to piece, see `optimize_schedule`.
       max_learning_rate: cap of the rate; by default `learning_rate_cap`, inf for none.
       constant_batch: keep the batch size the same throughout.
+      progress: show a bar when the run takes longer than two seconds.
 
     Returns:
       `TimedPlan`; batch sizes are real numbers.
@@ -102,15 +105,17 @@ def best_plan_in_time(
                 problem, optimizer, batch, steps, count, max_learning_rate, over, examples, limits
             )
             tried[steps] = TimedPlan(found.plan, found.risk, time.seconds(found.plan), found.converged)
+            bar.update()
         return tried[steps]
 
     low, high = 1, max(int(seconds / step * (1 + 1e-12)), 1)
-    while True:
-        grid = np.unique(np.round(np.geomspace(low, min(high, most), SCAN)).astype(int)).tolist()
-        at = int(np.argmin([best(steps).risk for steps in grid]))
-        if len(grid) < SCAN or grid[-1] < (1 + FINE) * grid[0]:
-            break
-        low, high = grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)]
+    with tqdm(desc=f"plans of {seconds:.4g} seconds", unit=" plans", delay=2, disable=not progress, leave=False) as bar:
+        while True:
+            grid = np.unique(np.round(np.geomspace(low, min(high, most), SCAN)).astype(int)).tolist()
+            at = int(np.argmin([best(steps).risk for steps in grid]))
+            if len(grid) < SCAN or grid[-1] < (1 + FINE) * grid[0]:
+                break
+            low, high = grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)]
     return min(tried.values(), key=lambda found: found.risk)
 
 
@@ -123,6 +128,7 @@ def fastest_plan(
     over: Sequence[str] = ("learning_rate",),
     max_learning_rate: float | None = None,
     constant_batch: bool = False,
+    progress: bool = True,
 ) -> TimedPlan:
     """The plan that reaches the target in the least time, to a thousandth of it: steps, batch sizes and rates together.
 
@@ -135,6 +141,7 @@ def fastest_plan(
       over: hyperparameters that change from piece to piece, see `optimize_schedule`.
       max_learning_rate: cap of the rate; by default `learning_rate_cap`, inf for none.
       constant_batch: keep the batch size the same throughout.
+      progress: show a bar when the run takes longer than two seconds.
 
     Returns:
       `TimedPlan` at or below the target.
@@ -153,7 +160,7 @@ def fastest_plan(
     _check_time(time)
 
     def best(seconds: float) -> TimedPlan:
-        return best_plan_in_time(problem, optimizer, seconds, time, pieces, over, max_learning_rate, constant_batch)
+        return best_plan_in_time(problem, optimizer, seconds, time, pieces, over, max_learning_rate, constant_batch, progress)
 
     low = time.fixed + time.per_example
     found, high = best(low), low

@@ -170,10 +170,10 @@ def optimize(
         remedy = "against the clock the batch size is found; leave it out"
         require(question.batch_size is None, "batch_size", question.batch_size, remedy)
         if clock.seconds is not None:
-            found = best_plan_in_time(setting, optimizer, clock.seconds, time, pieces, over, cap, constant)
+            found = best_plan_in_time(setting, optimizer, clock.seconds, time, pieces, over, cap, constant, watched())
         else:
             assert question.target is not None
-            found = fastest_plan(setting, optimizer, question.target, time, pieces, over, cap, constant)
+            found = fastest_plan(setting, optimizer, question.target, time, pieces, over, cap, constant, watched())
         notes.append(f"Time: {found.seconds:,.6g} seconds.")
     else:
         require(question.batch_size is not None, "batch_size", "missing", "give --batch-size, or the seconds of a step")
