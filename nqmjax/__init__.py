@@ -8,7 +8,7 @@ The way of the data, with the names in the order in which one meets them:
     questions    steps_to_target, sweep, tune
     plans        Plan, run; closed_form_rates, optimal_batch_sizes; optimize_schedule, steps_to_target_with_schedule
                  nqmjax.schedules for cosine, linear, wsd and others
-                 to_optax, to_torch_lambda, batch_ramp, write_plan, read_plan
+                 optimize_rates (many batch sizes at once); to_optax, to_torch_lambda, batch_ramp, write_plan, read_plan
     comparisons  compare_schedules, tune_family; budget_curve, budget_regimes; transfer
                  TimeModel, best_plan_in_time, fastest_plan
     bounds       bayes_bound, flat_prior_bound, bayes_examples
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nqmjax.batch_size import critical_batch_size, noise_scale, regimes
+    from nqmjax.batched_search import optimize_rates
     from nqmjax.bounds import bayes_bound, bayes_examples, flat_prior_bound
     from nqmjax.budgets import budget_curve, budget_regimes, transfer
     from nqmjax.closed_forms import closed_form_rates, optimal_batch_sizes
@@ -55,6 +56,7 @@ _HOME = {
     "sweeping": ["sweep"],
     "tuning": ["tune"],
     "plans": ["Plan", "run"],
+    "batched_search": ["optimize_rates"],
     "plan_files": ["to_optax", "to_torch_lambda", "batch_ramp", "write_plan", "read_plan"],
     "closed_forms": ["closed_form_rates", "optimal_batch_sizes"],
     "schedule_search": ["optimize_schedule", "steps_to_target_with_schedule"],

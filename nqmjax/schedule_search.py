@@ -5,6 +5,8 @@ The pieces' hyperparameters `x` are the unknowns, each in a coordinate in which 
 closed form of `nqmjax.closed_forms`, clipped to the bounds, which is close to the optimum already. Batch sizes under a
 budget of examples need no unknowns: for any rates the best are closed form, and by the envelope theorem the gradient of the
 risk with them put in is that with them held.
+
+Momentum over few updates oscillates, and such plans have several local optima a few per cent apart: ask for several starts.
 """
 
 import functools
@@ -110,7 +112,7 @@ def optimize_schedule(
 
     Source: Zhang et al. 2019, section 3.7.2.
     """
-    search = _Search(problem, optimizer, batch_size, pieces, max_learning_rate, over, examples, batch_sizes)
+    search = Search(problem, optimizer, batch_size, pieces, max_learning_rate, over, examples, batch_sizes)
     require(int(starts) == starts and starts >= 1, "starts", starts, "give a whole number of starting points, at least 1")
     lengths = piece_lengths(steps, pieces)
     first = search.closed_form(lengths)
@@ -158,7 +160,7 @@ def steps_to_target_with_schedule(
     Source: Zhang et al. 2019, section 3.7.2, figures 3b and 3c.
     """
     check_target(target)
-    search = _Search(problem, optimizer, batch_size, pieces, max_learning_rate, over, None, (1.0, np.inf))
+    search = Search(problem, optimizer, batch_size, pieces, max_learning_rate, over, None, (1.0, np.inf))
     none = PlanToTarget(np.inf, None, np.nan, False)
     if target <= problem.irreducible:
         return none
@@ -241,7 +243,7 @@ def _smallest(excess: Callable[[int], float], guess: float, max_steps: int, enou
     return high
 
 
-class _Search:
+class Search:
     """The unknowns of one kind of plan, their bounds, and the risk as a function of them."""
 
     def __init__(
@@ -367,7 +369,9 @@ def _value(name: str, coordinate: Any, xp: Any = jnp) -> Any:
     return xp.exp(coordinate) if _kind(name) == "learning_rate" else -xp.expm1(coordinate)
 
 
-def _final(problem: Any, optimizer: Any, point: Any, inverse: Any, steps: Any, names: tuple[str, ...], levels: int) -> Any:
+def final_excess(
+    problem: Any, optimizer: Any, point: Any, inverse: Any, steps: Any, names: tuple[str, ...], levels: int
+) -> Any:
     """Final risk less the irreducible loss."""
     settings = optimizer.replace(**{name: _value(name, row) for name, row in zip(names, point, strict=True)})
     return risks_of_pieces(problem, settings, inverse, steps, levels)[-1] - problem.irreducible
@@ -375,9 +379,9 @@ def _final(problem: Any, optimizer: Any, point: Any, inverse: Any, steps: Any, n
 
 @functools.partial(jax.jit, static_argnames=("names", "levels"))
 def _risk_and_slope(problem: Any, optimizer: Any, point: Any, inverse: Any, steps: Any, names: Any, levels: int) -> Any:
-    return jax.value_and_grad(lambda at: jnp.log(_final(problem, optimizer, at, inverse, steps, names, levels)))(point)
+    return jax.value_and_grad(lambda at: jnp.log(final_excess(problem, optimizer, at, inverse, steps, names, levels)))(point)
 
 
 @functools.partial(jax.jit, static_argnames=("names", "levels"))
 def _weights(problem: Any, optimizer: Any, point: Any, inverse: Any, steps: Any, names: Any, levels: int) -> Any:
-    return jax.grad(lambda at: _final(problem, optimizer, point, at, steps, names, levels))(inverse)
+    return jax.grad(lambda at: final_excess(problem, optimizer, point, at, steps, names, levels))(inverse)

@@ -15,7 +15,7 @@ ORDER = [
     ["target", "plans", "schedules", "montecarlo"],
     ["lanes", "bounds", "batch_size", "closed_forms"],
     ["files", "sweeping", "schedule_search"],
-    ["plan_files", "comparison", "tuning"],
+    ["plan_files", "batched_search", "comparison", "tuning"],
     ["budgets", "wall_clock"],
     ["scaling"],
     ["figures"],

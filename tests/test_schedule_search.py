@@ -106,3 +106,17 @@ def test_searches_of_like_lengths_compile_once():
     compiled = schedule_search._risk_and_slope._cache_size()
     nq.optimize_schedule(problem, nq.SGD(0.3), 7, 1000, pieces=5)
     assert schedule_search._risk_and_slope._cache_size() == compiled
+
+
+@pytest.mark.parametrize("optimizer", [nq.SGD(0.1), nq.HeavyBall(0.1, 0.9), nq.Averaged(nq.SGD(0.1), 0.9)])
+def test_many_runs_at_once_are_as_good_as_one_by_one(optimizer):
+    problem, batches, steps = nq.power_law(50), [2, 64, 4096], [3000, 2000, 1000]
+    many = nq.optimize_rates(problem, optimizer, batches, steps, pieces=5)
+    assert many.converged.all()
+    for i, (batch, count) in enumerate(zip(batches, steps, strict=True)):
+        one = nq.optimize_schedule(problem, optimizer, batch, count, pieces=5)
+        assert many.risk[i] == pytest.approx(one.risk, rel=1e-3)
+        plan = nq.Plan(many.learning_rate[i], many.steps[i], batch)
+        assert nq.run(problem, optimizer, plan)[-1] == pytest.approx(many.risk[i], rel=1e-9)
+    with pytest.raises(ValueError, match="max_learning_rate is inf"):
+        nq.optimize_rates(problem, optimizer, batches, 100, max_learning_rate=np.inf)
