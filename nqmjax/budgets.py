@@ -145,7 +145,9 @@ def budget_regimes(table: xr.Dataset) -> Regimes:
     linear = rate[0] / batch[0]
     obeys = np.abs(rate / (linear * batch) - 1) <= LINEAR_WITHIN
     count = len(batch) if obeys.all() else int(np.argmin(obeys))
-    exponent = float(np.polyfit(np.log(batch[:count]), np.log(rate[:count]), 1)[0]) if count >= 2 else np.nan
+    if count < 2:
+        return Regimes(np.nan, np.nan, np.nan)
+    exponent = float(np.polyfit(np.log(batch[:count]), np.log(rate[:count]), 1)[0])
     flat = len(batch) >= 2 and not obeys[-1]
     plateau = float(np.median(rate[count:])) if flat else np.nan
     return Regimes(plateau / linear, exponent, float(batch[count - 1]))
@@ -160,7 +162,8 @@ def transfer(
 ) -> xr.Dataset:
     """What becomes of a recipe at another batch size, under each rule for the learning rate.
 
-    The plan is stretched or shrunk in time, its shape kept; batch sizes and rates of all pieces are multiplied alike.
+    The plan is stretched or shrunk in time, its shape kept; batch sizes and rates of all pieces are multiplied alike. Steps to
+    the same risk come from a bisection over the length: where the risk oscillates with it, a crossing, not always the first.
 
     Args:
       problem: the quadratic.
@@ -196,6 +199,10 @@ def transfer(
     floor = float(problem.irreducible)
     total = int(plan.total_steps)
     same_examples = max(round(total / factor), 1)
+    remedy = "the run has more than 2^31 updates there: give a larger batch size"
+    require(same_examples <= 2**31, "batch_size", batch_size, remedy)
+    remedy = "give a recipe that learns and does not diverge"
+    require(np.max(plan.learning_rate) > 0 and np.isfinite(goal), "the recipe's final risk", f"{goal:g}", remedy)
     evaluate = final_risk(problem, optimizer, 2**32 - 1, plan.pieces)
 
     def moved(steps: int, multiplier: float) -> Plan:
@@ -237,6 +244,7 @@ def transfer(
             "batch_size": float(batch_size),
             "from_batch_size": float(plan.batch_size[0]),
             "risk": goal,
+            "initial_risk": float(problem.initial_risk),
             "steps": total,
             "examples": float(plan.total_examples),
         },

@@ -65,6 +65,7 @@ def closed_form_rates(
     Source: nqmjax's own derivation, above; Zhang et al. 2019, figure 3c, finds such schedules numerically.
     """
     check_run(problem, optimizer, batch_size)
+    require(np.ndim(batch_size) == 0, "the shape of batch_size", np.shape(batch_size), "give a number")
     lengths = piece_lengths(steps, steps if pieces is None else pieces)
     return ForgettingKernel(problem, optimizer).plan(float(batch_size), lengths)
 
@@ -95,11 +96,15 @@ class ForgettingKernel:
         steps = float(lengths.sum())
         left = steps - np.concatenate([[0], np.cumsum(lengths)])
         total = int(np.argmin(self.bias + self.effort**2 / (batch_size * steps)))
-        integral = np.interp(left * self.effort[total] / steps, self.effort, self.remaining)
+        if self.effort[total] == 0:  # without noise any rate will do that arrives
+            integral = left / steps * self.remaining[total]
+        else:
+            integral = np.interp(left * self.effort[total] / steps, self.effort, self.remaining)
         cap = cap * self.amplification
         if self.effort[total] > steps * cap * max(self.root[total], 1e-300):
             integral = self._capped(batch_size, steps, left, cap)
-        return Plan(-np.diff(integral) / lengths / self.amplification, steps=lengths, batch_size=batch_size)
+        rates = np.minimum(-np.diff(integral) / lengths, cap) / self.amplification
+        return Plan(rates, steps=lengths, batch_size=batch_size)
 
     def _capped(self, batch_size: float, steps: float, left: np.ndarray, cap: float) -> np.ndarray:
         """The remaining integral of the best rates `min(cap, k / sqrt(K))`; where they meet is sought on the grid."""
@@ -173,8 +178,11 @@ def water_filling(weights: np.ndarray, steps: np.ndarray, examples: float, small
     array([10., 20.])
     """
     total, share = steps.sum(), np.sqrt(weights / steps)
-    for name, value in {"examples": examples, "smallest": smallest}.items():
-        numeric(name, value)
+    require(bool(np.isfinite(numeric("examples", examples))), "examples", examples, "give a finite number")
+    numeric("smallest", smallest)
+    require(
+        bool(np.isfinite(weights).all()), "the final risk of the plan", "not finite", "it diverges: lower its learning rates"
+    )
     require(1 <= smallest <= largest, "smallest", smallest, f"give a batch size from 1 to the largest, {largest:g}")
     least = smallest * total
     require(examples >= least, "examples", f"{examples:g}", f"give at least {least:g}, batch size {smallest:g} throughout")

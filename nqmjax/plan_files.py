@@ -33,7 +33,7 @@ def to_optax(plan: Plan, name: str = "learning_rate") -> Callable[[Any], Any]:
     [0.1, 0.1, 0.01, 0.01]
     >>> _ = optax.sgd(schedule, momentum=0.9)
     """
-    values, ends = _column(plan, name), np.cumsum(plan.steps)[:-1]
+    values, ends = _column(plan, name), np.cumsum(plan.steps).astype(np.uint32)[:-1]
     return lambda count: jnp.asarray(values)[jnp.searchsorted(jnp.asarray(ends), count, side="right")]
 
 
@@ -111,13 +111,18 @@ def read_plan(path: str | os.PathLike) -> Plan:
     for name in ("steps", "learning_rate", "batch_size"):
         require(name in columns, f"the list of columns in {path}", ", ".join(columns) or "none", f"{name!r} is missing")
     start = columns.pop("start", None)
+    for name in columns:
+        require(
+            name.replace(".", "_").isidentifier() and name != "self", f"a column in {path}", repr(name), "give a hyperparameter"
+        )
     try:
         plan = Plan(**columns)
         check_columns(plan)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if start is not None:
-        begins = _starts(plan)
+        begins, start = _starts(plan), np.atleast_1d(start)
+        require(start.shape == begins.shape, f"the length of start in {path}", start.size, f"give {begins.size} of them")
         for piece, (found, expected) in enumerate(zip(start, begins, strict=True)):
             what = "a gap" if found > expected else "an overlap"
             remedy = f"the piece before ends at {expected:g}: there is {what}"
@@ -131,6 +136,10 @@ def _read_csv(path: Path) -> tuple[dict[str, np.ndarray], Callable[[int], str]]:
     require(len(lines) > 1, "path", path, "the file has no pieces")
     header, *rows = ([cell.strip() for cell in next(csv.reader([line]))] for _, line in lines)
     numbers = [row for row, _ in lines[1:]]
+    for name in header:
+        require(
+            header.count(name) == 1, f"the list of columns in {path}", ", ".join(header), f"{name!r} is there more than once"
+        )
     for row, cells in zip(numbers, rows, strict=True):
         require(len(cells) == len(header), f"the number of cells in {path}, row {row}", len(cells), f"give {len(header)}")
     columns = {}
@@ -149,7 +158,8 @@ def _read_json(path: Path) -> tuple[dict[str, np.ndarray], Callable[[int], str]]
     known = isinstance(document, dict) and document.get("format") == FORMAT and isinstance(document.get("pieces"), dict)
     require(known, "path", path, f"this is no file of the format {FORMAT!r}")
     newest = f"this nqmjax reads up to version {VERSION}; update it"
-    require(document.get("version", 0) <= VERSION, f"the version of {path}", document.get("version"), newest)
+    found = document.get("version")
+    require(isinstance(found, int) and found <= VERSION, f"the version of {path}", repr(found), newest)
     columns = {name: numeric(f"{name} in {path}", values) for name, values in document["pieces"].items()}
     return columns, lambda piece: f"piece {piece + 1}"
 

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from nqmjax.bounds import bayes_examples
-from nqmjax.checks import check_target, require
+from nqmjax.checks import check_steps, check_target, require
 from nqmjax.closed_forms import ForgettingKernel, water_filling
 from nqmjax.dynamics import stability_edge
 from nqmjax.frontdoor import check_run
@@ -40,7 +40,7 @@ TOLERANCE = 1e-5
 ROUGH = 0.1
 """How near `log R` comes to the target's before optimal plans are looked for."""
 
-EXPLODED = 1e3
+EXPLODED = 700.0
 """What stands for `log R` of a plan that explodes: above every risk of interest."""
 
 RESTARTS = 5
@@ -113,7 +113,12 @@ def optimize_schedule(
     Source: Zhang et al. 2019, section 3.7.2.
     """
     search = Search(problem, optimizer, batch_size, pieces, max_learning_rate, over, examples, batch_sizes)
-    require(int(starts) == starts and starts >= 1, "starts", starts, "give a whole number of starting points, at least 1")
+    require(
+        np.isfinite(starts) and int(starts) == starts and starts >= 1,
+        "starts",
+        starts,
+        "give a whole number of starting points, at least 1",
+    )
     lengths = piece_lengths(steps, pieces)
     first = search.closed_form(lengths)
     rng = np.random.default_rng(key)
@@ -160,6 +165,8 @@ def steps_to_target_with_schedule(
     Source: Zhang et al. 2019, section 3.7.2, figures 3b and 3c.
     """
     check_target(target)
+    check_steps("max_steps", max_steps, MAX_STEPS)
+    require(max_steps >= 1, "max_steps", max_steps, "give at least one")
     search = Search(problem, optimizer, batch_size, pieces, max_learning_rate, over, None, (1.0, np.inf))
     none = PlanToTarget(np.inf, None, np.nan, False)
     if target <= problem.irreducible:
@@ -311,8 +318,8 @@ class Search:
         shape, steps = start.shape, lengths.astype(np.uint32)
         levels, names = doublings(int(lengths.max())), tuple(self.names)
         batch = np.full(len(lengths), self.batch_size)
-        if self.examples is not None:
-            batch = np.full(len(lengths), float(self.examples) / lengths.sum())
+        if self.examples is not None:  # checked here, before any work
+            batch = water_filling(np.ones(len(lengths)), lengths, self.examples, *self.batch_sizes)
         evaluations, value, held = 0, np.inf, np.zeros(start.size, bool)
 
         def value_and_slope(flat: np.ndarray) -> tuple[float, np.ndarray]:
@@ -322,7 +329,8 @@ class Search:
             with jax.enable_x64(True):
                 if self.examples is not None:
                     weights = np.asarray(_weights(self.problem, self.optimizer, point, 1 / batch, steps, names, levels))
-                    batch = water_filling(np.maximum(weights, 0), lengths, self.examples, *self.batch_sizes)
+                    if np.isfinite(weights).all():
+                        batch = water_filling(np.maximum(weights, 0), lengths, self.examples, *self.batch_sizes)
                 risk, slope = _risk_and_slope(self.problem, self.optimizer, point, 1 / batch, steps, names, levels)
             risk, slope = float(risk), np.asarray(slope).ravel()
             # Where a plan explodes, anything above every risk of interest turns the line search back.
@@ -342,7 +350,7 @@ class Search:
         return OptimizedPlan(
             plan=self.plan(at.reshape(shape), lengths, batch),
             risk=float(np.exp(value) + self.given.irreducible),
-            converged=gradient <= TOLERANCE,
+            converged=gradient <= TOLERANCE and value < EXPLODED,
             gradient=gradient,
             at_bound=at_bound,
             evaluations=evaluations,

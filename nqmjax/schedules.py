@@ -151,6 +151,7 @@ def wsd(
     require(final > 0 or shape != "exponential", "final", final, "an exponential cooldown needs a share above 0")
     cooldown = _share("cooldown", cooldown)
     stable = 1 - cooldown
+    check_steps("steps", steps)
 
     def multiplier(u: Any, t: Any) -> Any:
         v = np.clip((u - stable) / cooldown, 0, 1) if cooldown > 0 else 0.0 * u
@@ -188,7 +189,8 @@ def step_decay(
         require(0 < final <= 1, "final", final, "give a share of the peak rate above 0 and at most 1")
         factor = final ** (-1 / max(int(drops), 1))
     require(factor > 0, "factor", factor, "give a factor above 0")
-    starts = [round(steps * (hold + (1 - hold) * k / max(drops, 1))) for k in range(int(drops))]
+    check_steps("steps", steps)
+    starts = [int(np.ceil(steps * (hold + (1 - hold) * k / max(drops, 1)) - 1e-9)) for k in range(int(drops))]
 
     def multiplier(u: Any, t: Any) -> Any:
         return factor ** -np.searchsorted(starts, warmup + t, side="right").astype(float)
@@ -228,7 +230,12 @@ def _plan(
     check_steps("warmup", warmup)
     require(steps >= 1, "steps", steps, "give at least one")
     require(warmup < steps, "warmup", warmup, f"give fewer updates than the run has, {steps}")
-    require(int(pieces) == pieces and pieces >= 1, "pieces", pieces, "give a whole number of pieces, at least 1")
+    require(
+        np.isfinite(pieces) and int(pieces) == pieces and pieces >= 1,
+        "pieces",
+        pieces,
+        "give a whole number of pieces, at least 1",
+    )
     cuts = np.round(np.linspace(0, steps, int(min(pieces, steps)) + 1)).astype(int)
     edges = np.unique(np.concatenate([cuts, np.clip([warmup, *knots], 0, steps)]).astype(int))
     middle = (edges[:-1] + edges[1:] - 1) / 2

@@ -90,6 +90,7 @@ def best_plan_in_time(
     _check_time(time)
     step = time.fixed + time.per_example
     require(seconds >= step, "seconds", seconds, f"one step of one example takes {step:g}: give more")
+    require(seconds < math.inf, "seconds", seconds, "give a finite time")
     most = min(seconds / step, MOST_STEPS)
     # With a cap of the batch size, fewer steps cannot spend the time: then more of it does not help.
     tried: dict[int, TimedPlan] = {}

@@ -63,3 +63,11 @@ def test_bad_budgets(arguments, message):
     plan = nq.Plan([0.3, 0.2], steps=[100, 40], batch_size=16)
     with pytest.raises(ValueError, match=message):
         nq.optimal_batch_sizes(nq.power_law(10), nq.SGD(0.1), plan, **arguments)
+
+
+def test_plans_that_diverge_are_named():
+    plan = nq.Plan([3.0, 3.0], steps=1000, batch_size=16)
+    with pytest.raises(ValueError, match="it diverges: lower its learning rates"):
+        nq.optimal_batch_sizes(nq.power_law(10), nq.SGD(0.1), plan, examples=32_000)
+    with pytest.raises(ValueError, match="examples is inf"):
+        nq.optimal_batch_sizes(nq.power_law(10), nq.SGD(0.1), plan.replace(learning_rate=0.1), examples=np.inf)

@@ -67,6 +67,7 @@ def test_bad_csv(tmp_path, text, message):
     [
         ("{", "is damaged"),
         ("[]", "no file of the format"),
+        ('{"format": "nqmjax plan", "version": "1", "pieces": {}}', "version of .* is '1'"),
         ('{"format": "nqmjax plan", "version": 99, "pieces": {}}', "version of .* is 99"),
     ],
 )

@@ -120,3 +120,16 @@ def test_many_runs_at_once_are_as_good_as_one_by_one(optimizer):
         assert nq.run(problem, optimizer, plan)[-1] == pytest.approx(many.risk[i], rel=1e-9)
     with pytest.raises(ValueError, match="max_learning_rate is inf"):
         nq.optimize_rates(problem, optimizer, batches, 100, max_learning_rate=np.inf)
+
+
+def test_without_noise_the_largest_rates_are_best():
+    problem = nq.NoisyQuadratic(np.array([1.0, 0.5, 0.1]), np.zeros(3), np.ones(3), np.ones(3), 0.0)
+    best = nq.optimize_schedule(problem, nq.SGD(0.1), 8, 20, 5)
+    constant = nq.risk(problem, nq.SGD(best.plan.learning_rate.max()), 8, 20)
+    assert best.converged
+    assert best.risk <= constant * (1 + 1e-6)
+
+
+def test_a_plan_that_explodes_has_not_converged():
+    found = nq.optimize_schedule(nq.power_law(30), nq.HeavyBall(50.0, 0.9), 64, 500, 2, over=["momentum"])
+    assert not found.converged

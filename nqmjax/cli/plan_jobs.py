@@ -88,7 +88,9 @@ class Clock(NamedTuple):
             )
         assert self.step_seconds is not None
         assert self.example_seconds is not None
-        return TimeModel(self.step_seconds, self.example_seconds, self.max_batch_size or math.inf)
+        return TimeModel(
+            self.step_seconds, self.example_seconds, math.inf if self.max_batch_size is None else self.max_batch_size
+        )
 
 
 def names(words: Sequence[str]) -> list[str]:
@@ -245,8 +247,12 @@ def budget(
         examples = epochs * dataset_size
     values, setting, curves = parse_assignments("fixed", fixed), build_problem(problem), []
     methods = {}
+    require(bool(optimizers), "optimizers", "empty", f"give some of {', '.join(TEMPLATES)}")
     for name in optimizers:
         check_choice("optimizer", name, TEMPLATES)
+    for key in values:
+        check_choice("fixed", key, list(dict.fromkeys(key for name in optimizers for key in hyperparameters(TEMPLATES[name]))))
+    for name in optimizers:
         held = [f"{key}={value}" for key, value in values.items() if key in hyperparameters(TEMPLATES[name])]
         methods[name] = build_optimizer(OptimizerOptions(name, tuple(held), power))
     batches = parse_numbers("batch_sizes", batch_sizes)

@@ -78,6 +78,9 @@ def budget_report(table: xr.Dataset) -> str:
         lines.append("")
         for name in table.optimizer.values:
             regime = table.sel(optimizer=name)
+            if not np.isfinite(regime.exponent):
+                lines.append(f"{name}: these batch sizes do not show where noise dominates.")
+                continue
             lines.append(
                 f"{name}: rate ~ B^{float(regime.exponent):.2f} while noise dominates; the linear rule holds up to "
                 f"{batch_text(float(regime.linear_up_to))}; "
@@ -93,15 +96,15 @@ def budget_report(table: xr.Dataset) -> str:
 def transfer_report(table: xr.Dataset) -> str:
     """A recipe at another batch size under each rule."""
 
-    def cells(name: str, form: str = "{:.5g}") -> list[str]:
-        return [form.format(value) if value < 1e3 else "diverges" for value in table[name].values]
+    def risks(name: str) -> list[str]:
+        return [f"{value:.5g}" if value < 1e3 * table.attrs["initial_risk"] else "diverges" for value in table[name].values]
 
     steps = [count_text(value) if np.isfinite(value) else "never" for value in table.steps_to_same_risk.values]
     examples = [count_text(value) if np.isfinite(value) else "never" for value in table.examples_to_same_risk.values]
     columns = {
-        "rate times": cells("rate_factor_same_examples", "{:.4g}"),
-        "risk, same examples": cells("risk_same_examples"),
-        "risk, same steps": cells("risk_same_steps"),
+        "rate times": [f"{value:.4g}" for value in table.rate_factor_same_examples.values],
+        "risk, same examples": risks("risk_same_examples"),
+        "risk, same steps": risks("risk_same_steps"),
         "steps to same risk": steps,
         "examples to same risk": examples,
     }
