@@ -38,7 +38,7 @@ batch_size, steps = 64, 17_000
 # ## Families
 #
 # Each family is tuned: its peak rate, where it ends and how long it cools down. A cooldown is what matters; a shape like
-# `1 - sqrt` is within a tenth of a per cent of the best possible plan.
+# `1 - sqrt` is within half a per cent of the best possible plan.
 
 # %%
 table = compare_schedules(problem, optimizer, batch_size, steps, warmup=False, progress=False)
