@@ -96,6 +96,15 @@ def test_batch_schedule_and_transfer_take_the_plan_from_a_file(run):
     assert load_dataset("t.nc").attrs["steps"] == 300
 
 
+def test_an_input_is_never_overwritten(run):
+    nq.write_plan(nq.Plan([0.1, 0.05], steps=10, batch_size=8), "plan.csv")
+    before = Path("plan.csv").read_bytes()
+    code, _, err = run("batch-schedule", "--plan", "plan.csv", "-o", "plan.csv", "--force", *SMALL)
+    assert code == 2
+    assert "this file is an input" in err
+    assert Path("plan.csv").read_bytes() == before
+
+
 def test_budget(run):
     code, out, err = run(*BUDGET)
     assert (code, err) == (0, "")

@@ -1,11 +1,13 @@
 """What the commands do: check everything, compute, write the files whole, print a summary."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
 
 from nqmjax.checks import check_choice, require
 from nqmjax.cli.report import scaling_report, sweep_report
@@ -52,13 +54,7 @@ def scaling(
     force: bool,
 ) -> None:
     """`nqmjax scaling`."""
-    prefix = output.with_suffix("") if output.suffix in (".png", ".nc") else output
-    image, data = (prefix.with_name(prefix.name + suffix) for suffix in (".png", ".nc"))
-    for path in (image, data):
-        check_output(path, force)
-        for source in (problem.spectrum, observed):
-            same = source is not None and source.exists() and path.exists() and source.samefile(path)
-            require(not same, "output", path, "this file is an input; give another name")
+    image, data = pair(output, force, problem.spectrum, observed)
     measured = [] if observed is None else read_observed(observed)
     batches = np.unique(np.concatenate([parse_numbers("batch_sizes", batch_sizes), *(sizes for _, sizes, _ in measured)]))
     table = scaling_curves(
@@ -71,17 +67,7 @@ def scaling(
         dtype=dtype,
         progress=watched(),
     )
-
-    def write_both(path: Path) -> None:
-        """Save the table when the figure is drawn but not yet in its place, so that an interrupt leaves both or neither."""
-        write_figure(scaling_figure(table, measured), path)
-        save_dataset(table, data, force)
-
-    try:
-        write_atomically(image, write_both, force)  # before anything is printed, to a reader who may have gone
-    finally:
-        print(scaling_report(table, measured))
-    print(f"\nWritten: {image} and {data}")
+    write_pair(scaling_figure(table, measured), table, image, data, force, scaling_report(table, measured))
 
 
 def figure(name: str, output: Path | None, force: bool) -> None:
@@ -103,11 +89,44 @@ def sweep(spec: Path, output: Path | None, force: bool) -> None:
     check_output(path, force)
     problem, optimizer, question = read_spec(spec)
     table = sweep_grid(problem, optimizer, **question, progress=watched())
+    write_first(lambda: save_dataset(table, path, force), sweep_report(table), path)
+
+
+def pair(output: Path, force: bool, *sources: Path | None) -> tuple[Path, Path]:
+    """The names of a figure and a table, checked; none of them may be one of the files that are read."""
+    prefix = output.with_suffix("") if output.suffix in (".png", ".nc") else output
+    image, data = (prefix.with_name(prefix.name + suffix) for suffix in (".png", ".nc"))
+    check_outputs((image, data), force, *sources)
+    return image, data
+
+
+def check_outputs(outputs: Sequence[Path], force: bool, *sources: Path | None) -> None:
+    """Raise for an output that cannot be written, or that is one of the files that are read."""
+    for path in outputs:
+        check_output(path, force)
+        for source in sources:
+            same = source is not None and source.exists() and path.exists() and source.samefile(path)
+            require(not same, "output", path, "this file is an input; give another name")
+
+
+def write_pair(figure: Figure, table: xr.Dataset, image: Path, data: Path, force: bool, report: str) -> None:
+    """Write a figure and its table, both or neither, then print the report."""
+
+    def both(path: Path) -> None:
+        """Save the table when the figure is drawn but not yet in its place, so that an interrupt leaves both or neither."""
+        write_figure(figure, path)
+        save_dataset(table, data, force)
+
+    write_first(lambda: write_atomically(image, both, force), report, image, data)
+
+
+def write_first(write: Callable[[], None], report: str, *paths: Path) -> None:
+    """Write the files before anything is printed, to a reader who may have gone; print even if they cannot be written."""
     try:
-        save_dataset(table, path, force)
+        write()
     finally:
-        print(sweep_report(table))
-    print(f"\nWritten: {path}")
+        print(report)
+    print(f"\nWritten: {' and '.join(map(str, paths))}")
 
 
 def watched() -> bool:

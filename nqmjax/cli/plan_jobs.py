@@ -10,14 +10,14 @@ import xarray as xr
 
 from nqmjax import budgets
 from nqmjax.checks import check_choice, require
-from nqmjax.cli.jobs import Problem, watched
+from nqmjax.cli.jobs import Problem, check_outputs, pair, watched, write_first, write_pair
 from nqmjax.cli.options import OptimizerOptions, ProblemOptions
 from nqmjax.cli.plan_report import budget_report, comparison_report, plan_report, transfer_report
 from nqmjax.cli.values import parse_assignments, parse_numbers
 from nqmjax.closed_forms import optimal_batch_sizes
 from nqmjax.comparison import COMPARED, compare_schedules
 from nqmjax.figures import budget_figure, comparison_figure, plan_figure, write_figure
-from nqmjax.files import check_output, save_dataset, write_atomically
+from nqmjax.files import save_dataset, write_atomically
 from nqmjax.optimizers import LinearOptimizer, Preconditioned, hyperparameters
 from nqmjax.plan_files import read_plan, write_plan
 from nqmjax.plans import Plan, run
@@ -111,6 +111,11 @@ def build_problem(options: ProblemOptions | None) -> NoisyQuadratic:
     return Problem(options.dim, options.exponent, options.spectrum, options.irreducible, options.bins).build()
 
 
+def spectrum_of(options: ProblemOptions | None) -> Path | None:
+    """The spectrum's file, if there is one."""
+    return None if options is None else options.spectrum
+
+
 def build_optimizer(options: OptimizerOptions | None) -> LinearOptimizer:
     """The optimizer of the options; its learning rate is only a placeholder."""
     options = options or OptimizerOptions()
@@ -134,7 +139,7 @@ def compare(
     force: bool,
 ) -> None:
     """`nqmjax schedule compare`."""
-    image, data = pair(output, force)
+    image, data = pair(output, force, spectrum_of(problem))
     chosen = list(COMPARED) if names(families) == ["all"] else names(families)
     table = compare_schedules(
         build_problem(problem),
@@ -146,8 +151,7 @@ def compare(
         warmup,
         progress=watched(),
     )
-    print(comparison_report(table))
-    write_pair(comparison_figure(table), table, image, data, force)
+    write_pair(comparison_figure(table), table, image, data, force, comparison_report(table))
 
 
 def optimize(
@@ -159,7 +163,7 @@ def optimize(
     force: bool,
 ) -> None:
     """`nqmjax schedule optimize`."""
-    image = plan_outputs(output, force)
+    image = plan_outputs(output, force, spectrum_of(problem))
     setting, optimizer, time = build_problem(problem), build_optimizer(method), clock.model()
     over, pieces, cap = names(question.over), question.pieces, question.max_learning_rate
     asked = {"steps": question.steps, "target": question.target, "seconds": clock.seconds}
@@ -194,9 +198,8 @@ def optimize(
         return
     if not found.converged:
         notes.append("The optimisation did not converge: this is the best plan found, and a better one may exist.")
-    print(plan_report(found.plan, found.risk, setting))
-    print(*notes, sep="\n")
-    save_plan(found.plan, output, image, force)
+    report = "\n".join([plan_report(found.plan, found.risk, setting), *notes])
+    save_plan(found.plan, output, image, force, report)
 
 
 def batch_schedule(
@@ -210,15 +213,14 @@ def batch_schedule(
     force: bool,
 ) -> None:
     """`nqmjax batch-schedule`."""
-    image = plan_outputs(output, force)
+    image = plan_outputs(output, force, spectrum_of(problem), recipe.plan)
     setting, optimizer, plan = build_problem(problem), build_optimizer(method), recipe.build()
     budget = float(plan.total_examples) if examples is None else examples
     found = optimal_batch_sizes(setting, optimizer, plan, budget, smallest, math.inf if largest is None else largest)
     even = plan.replace(batch_size=budget / plan.total_steps)
     before, after = (float(run(setting, optimizer, each)[-1]) for each in (even, found))
-    print(plan_report(found, after, setting))
-    print(f"With the same batch size throughout, {budget / plan.total_steps:,.6g}, the final risk is {before:.6g}.")
-    save_plan(found, output, image, force)
+    note = f"With the same batch size throughout, {budget / plan.total_steps:,.6g}, the final risk is {before:.6g}."
+    save_plan(found, output, image, force, f"{plan_report(found, after, setting)}\n{note}")
 
 
 def budget(
@@ -235,7 +237,7 @@ def budget(
 ) -> None:
     """`nqmjax budget`."""
     epochs, dataset_size, steps = question
-    image, data = pair(output, force)
+    image, data = pair(output, force, spectrum_of(problem))
     require(
         (epochs is None) == (dataset_size is None), "epochs and dataset_size", (epochs, dataset_size), "give both or neither"
     )
@@ -263,8 +265,7 @@ def budget(
     index = xr.DataArray(list(methods), dims="optimizer", name="optimizer")
     table = xr.concat(curves, index, combine_attrs="drop_conflicts")
     assert isinstance(table, xr.Dataset)
-    print(budget_report(table))
-    write_pair(budget_figure(table), table, image, data, force)
+    write_pair(budget_figure(table), table, image, data, force, budget_report(table))
 
 
 def transfer(
@@ -278,49 +279,27 @@ def transfer(
     """`nqmjax transfer`."""
     if output is not None:
         check_choice("the suffix of output", output.suffix, [".nc"])
-        check_output(output, force)
+        check_outputs([output], force, spectrum_of(problem))
     table = budgets.transfer(build_problem(problem), build_optimizer(method), recipe.build(), one_number("to", to))
-    print(transfer_report(table))
-    if output is not None:
-        save_dataset(table, output, force)
-        print(f"\nWritten: {output}")
+    if output is None:
+        print(transfer_report(table))
+    else:
+        write_first(lambda: save_dataset(table, output, force), transfer_report(table), output)
 
 
-def pair(output: Path, force: bool) -> tuple[Path, Path]:
-    """The names of a figure and a table, checked."""
-    prefix = output.with_suffix("") if output.suffix in (".png", ".nc") else output
-    image, data = (prefix.with_name(prefix.name + suffix) for suffix in (".png", ".nc"))
-    for path in (image, data):
-        check_output(path, force)
-    return image, data
-
-
-def write_pair(figure: object, table: xr.Dataset, image: Path, data: Path, force: bool) -> None:
-    """Write both or neither."""
-
-    def both(path: Path) -> None:
-        write_figure(figure, path)  # pyright: ignore[reportArgumentType]
-        save_dataset(table, data, force)
-
-    write_atomically(image, both, force)
-    print(f"\nWritten: {image} and {data}")
-
-
-def plan_outputs(output: Path, force: bool) -> Path:
+def plan_outputs(output: Path, force: bool, *sources: Path | None) -> Path:
     """Check where a plan goes; the name of its figure."""
     check_choice("the suffix of output", output.suffix, [".csv", ".json"])
     image = output.with_suffix(".png")
-    for path in (output, image):
-        check_output(path, force)
+    check_outputs((output, image), force, *sources)
     return image
 
 
-def save_plan(plan: Plan, output: Path, image: Path, force: bool) -> None:
-    """Write a plan and its figure, both or neither."""
+def save_plan(plan: Plan, output: Path, image: Path, force: bool, report: str) -> None:
+    """Write a plan and its figure, both or neither, then print the report."""
 
     def both(path: Path) -> None:
         write_figure(plan_figure(plan), path)
         write_plan(plan, output, force)
 
-    write_atomically(image, both, force)
-    print(f"\nWritten: {output} and {image}")
+    write_first(lambda: write_atomically(image, both, force), report, output, image)
