@@ -11,6 +11,7 @@ The way of the data, with the names in the order in which one meets them:
                  optimize_rates (many batch sizes at once); to_optax, to_torch_lambda, batch_ramp, write_plan, read_plan
     comparisons  compare_schedules, tune_family; budget_curve, budget_regimes; transfer
                  TimeModel, best_plan_in_time, fastest_plan
+    real runs    Runs, make_runs, read_runs; Schedule, run_settings, read_settings
     bounds       bayes_bound, flat_prior_bound, bayes_examples
     batch size   critical_batch_size, noise_scale, regimes
     by sampling  monte_carlo, with any optax optimizer; precondition
@@ -41,7 +42,10 @@ if TYPE_CHECKING:
     from nqmjax.plan_files import batch_ramp, read_plan, to_optax, to_torch_lambda, write_plan
     from nqmjax.plans import Plan, run
     from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
+    from nqmjax.run_files import read_runs, read_settings
+    from nqmjax.runs import Runs, make_runs
     from nqmjax.schedule_search import optimize_schedule, steps_to_target_with_schedule
+    from nqmjax.settings import RunSettings, Schedule, run_settings
     from nqmjax.sweeping import sweep
     from nqmjax.target import Status, StepsToTarget, steps_to_target
     from nqmjax.tuning import tune
@@ -63,6 +67,9 @@ _HOME = {
     "comparison": ["compare_schedules", "tune_family"],
     "budgets": ["budget_curve", "budget_regimes", "transfer"],
     "wall_clock": ["TimeModel", "best_plan_in_time", "fastest_plan"],
+    "settings": ["Schedule", "RunSettings", "run_settings"],
+    "runs": ["Runs", "make_runs"],
+    "run_files": ["read_runs", "read_settings"],
     "bounds": ["bayes_bound", "flat_prior_bound", "bayes_examples"],
     "batch_size": ["critical_batch_size", "noise_scale", "regimes"],
     "montecarlo": ["monte_carlo", "precondition"],

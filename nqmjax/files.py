@@ -55,7 +55,7 @@ def read_spectrum(path: str | os.PathLike, irreducible: float = 0.0) -> NoisyQua
     path = input_file(path, ".csv", ".npz", ".nc")
     required, known = ("eigenvalue",), ("eigenvalue", "count", "noise", "initial")
     if path.suffix.lower() == ".csv":
-        table = _parse(path, *_csv_rows(path, "eigenvalue"), required, known)
+        table = parse_columns(path, *csv_rows(path, "eigenvalue"), required, known)
     else:
         table = _read_arrays(path, required, known)
     for name in table.columns:
@@ -87,9 +87,9 @@ def read_observed(path: str | os.PathLike) -> list[tuple[str, np.ndarray, np.nda
     [('Adam', array([ 64., 128.]), array([900., 500.])), ('SGD', array([64.]), array([2000.]))]
     """
     path = input_file(path, ".csv")
-    header, rows = _csv_rows(path, "steps")
+    header, rows = csv_rows(path, "steps")
     batch = "batch" if "batch" in header else "batch_size"
-    table = _parse(path, header, rows, (batch, "steps"), (batch, "steps", "label"), text=("label",))
+    table = parse_columns(path, header, rows, (batch, "steps"), (batch, "steps", "label"), text=("label",))
     table.check(batch, lambda values: values >= 1, "give examples per update, at least 1")
     table.check("steps", lambda values: values > 0, "give a positive number of updates")
     labels = np.array([label or path.stem for label in table.columns.get("label", [""] * len(rows))])
@@ -205,7 +205,7 @@ def load_dataset(path: str | os.PathLike) -> xr.Dataset:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Table:
+class Table:
     """The columns of a file by name, and for CSV the row of each entry as a text editor counts lines."""
 
     path: Path
@@ -217,17 +217,19 @@ class _Table:
         values = np.atleast_1d(self.columns[name])
         wrong = np.flatnonzero(~(np.isfinite(values) & valid(values)))
         if wrong.size:
-            require(False, self._place(name, wrong[0]), values[wrong[0]], remedy)
+            require(False, self.place(name, wrong[0]), values[wrong[0]], remedy)
 
-    def _place(self, name: str, index: int) -> str:
-        return f"{self.path}, {name}[{index}]" if self.rows is None else _cell(self.path, self.rows[index], name)
+    def place(self, name: str, index: int) -> str:
+        """Where an entry stands in the file, for a message."""
+        return f"{self.path}, {name}[{index}]" if self.rows is None else cell_name(self.path, self.rows[index], name)
 
 
-def _cell(path: Path, row: int, name: str) -> str:
+def cell_name(path: Path, row: int, name: str) -> str:
+    """Where a cell stands in a CSV file, for a message."""
     return f"{path}, row {row}, column {name!r}"
 
 
-def _csv_rows(path: Path, required: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def csv_rows(path: Path, required: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The names in the header, and the cells of each row below it with the row's number."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -264,22 +266,23 @@ def _check_delimiter(path: Path, row: int, line: str, required: str) -> None:
             require(False, f"the delimiter in {path}, row {row}", word, "use commas, and points in decimals")
 
 
-def _parse(
+def parse_columns(
     path: Path,
     header: list[str],
     rows: list[tuple[int, list[str]]],
     required: Sequence[str],
     known: Sequence[str],
     text: Sequence[str] = (),
-) -> _Table:
-    """The known columns of a CSV file: numbers, but those in `text` as they stand."""
+    optional: Sequence[str] = (),
+) -> Table:
+    """The known columns of a CSV file: numbers, but those in `text` as they stand; an empty cell in `optional` is NaN."""
     _check_names(path, header, required, known)
 
     def number(row: int, name: str, cell: str) -> float:
         try:
-            return float(cell)
+            return float(cell or "nan") if name in optional else float(cell)
         except ValueError:
-            raise ValueError(f"{_cell(path, row, name)} is {cell!r}: give a number") from None
+            raise ValueError(f"{cell_name(path, row, name)} is {cell!r}: give a number") from None
 
     columns: dict[str, Any] = {}
     for position, name in enumerate(header):
@@ -287,10 +290,10 @@ def _parse(
             columns[name] = [cells[position] for _, cells in rows]
         elif name in known:
             columns[name] = np.array([number(row, name, cells[position]) for row, cells in rows])
-    return _Table(path, columns, [row for row, _ in rows])
+    return Table(path, columns, [row for row, _ in rows])
 
 
-def _read_arrays(path: Path, required: Sequence[str], known: Sequence[str]) -> _Table:
+def _read_arrays(path: Path, required: Sequence[str], known: Sequence[str]) -> Table:
     """The known columns of an NPZ or NetCDF file as float64 arrays: one shape, or single numbers."""
     load = _load_npz if path.suffix.lower() == ".npz" else _load_netcdf
     with _reading(path):
@@ -303,7 +306,7 @@ def _read_arrays(path: Path, required: Sequence[str], known: Sequence[str]) -> _
     for name, values in columns.items():
         remedy = f"give a number or {shape[0]} of them, one for each {required[0]}"
         require(values.shape in ((), shape), f"the shape of {path}, {name}", values.shape, remedy)
-    return _Table(path, {name: values.astype(np.float64) for name, values in columns.items()})
+    return Table(path, {name: values.astype(np.float64) for name, values in columns.items()})
 
 
 def _load_npz(path: Path, known: Sequence[str]) -> tuple[list[str], dict[str, np.ndarray]]:

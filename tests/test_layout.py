@@ -8,15 +8,19 @@ import pytest
 import nqmjax
 
 ORDER = [
-    ["checks", "problem"],
+    ["checks", "problem", "power_law_sums", "least_squares"],
     ["optimizers"],
     ["frontdoor", "dynamics"],
     ["passage"],
     ["target", "plans", "schedules", "montecarlo"],
     ["lanes", "bounds", "batch_size", "closed_forms"],
     ["files", "sweeping", "schedule_search"],
-    ["plan_files", "batched_search", "comparison", "tuning"],
-    ["budgets", "wall_clock"],
+    ["plan_files", "settings", "runs", "run_files", "batched_search", "comparison", "tuning"],
+    ["budgets", "wall_clock", "laws"],
+    ["fitting"],
+    ["selection"],
+    ["prediction"],
+    ["model_files", "run_planning"],
     ["scaling"],
     ["figures"],
     ["cli"],
