@@ -12,6 +12,8 @@ The way of the data, with the names in the order in which one meets them:
     comparisons  compare_schedules, tune_family; budget_curve, budget_regimes; transfer
                  TimeModel, best_plan_in_time, fastest_plan
     real runs    Runs, make_runs, read_runs; Schedule, run_settings, read_settings
+                 fit, compare_models, predict; plan, Limits, StepTime, StepTable, critical_batch_sizes
+                 write_model, read_model; fit_law, identification and nqmjax.laws for single laws
     bounds       bayes_bound, flat_prior_bound, bayes_examples
     batch size   critical_batch_size, noise_scale, regimes
     by sampling  monte_carlo, with any optax optimizer; precondition
@@ -37,14 +39,19 @@ if TYPE_CHECKING:
     from nqmjax.comparison import compare_schedules, tune_family
     from nqmjax.dynamics import risk, risk_curve, spectral_radius, stability_edge, stationary_risk
     from nqmjax.files import read_spectrum
+    from nqmjax.fitting import FittedLaw, fit_law, identification
+    from nqmjax.model_files import read_model, write_model
     from nqmjax.montecarlo import monte_carlo, precondition
     from nqmjax.optimizers import QHM, SGD, Averaged, HeavyBall, LinearOptimizer, Nesterov, Preconditioned
     from nqmjax.plan_files import batch_ramp, read_plan, to_optax, to_torch_lambda, write_plan
     from nqmjax.plans import Plan, run
+    from nqmjax.prediction import RunModel, predict
     from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
     from nqmjax.run_files import read_runs, read_settings
+    from nqmjax.run_planning import Limits, StepTable, StepTime, critical_batch_sizes, plan
     from nqmjax.runs import Runs, make_runs
     from nqmjax.schedule_search import optimize_schedule, steps_to_target_with_schedule
+    from nqmjax.selection import compare_models, fit
     from nqmjax.settings import RunSettings, Schedule, run_settings
     from nqmjax.sweeping import sweep
     from nqmjax.target import Status, StepsToTarget, steps_to_target
@@ -70,6 +77,11 @@ _HOME = {
     "settings": ["Schedule", "RunSettings", "run_settings"],
     "runs": ["Runs", "make_runs"],
     "run_files": ["read_runs", "read_settings"],
+    "selection": ["fit", "compare_models"],
+    "prediction": ["predict", "RunModel"],
+    "run_planning": ["plan", "Limits", "StepTime", "StepTable", "critical_batch_sizes"],
+    "model_files": ["write_model", "read_model"],
+    "fitting": ["fit_law", "identification", "FittedLaw"],
     "bounds": ["bayes_bound", "flat_prior_bound", "bayes_examples"],
     "batch_size": ["critical_batch_size", "noise_scale", "regimes"],
     "montecarlo": ["monte_carlo", "precondition"],

@@ -172,7 +172,7 @@ def save_dataset(dataset: xr.Dataset, path: str | os.PathLike, force: bool = Fal
     """
     require(isinstance(dataset, xr.Dataset), "dataset", type(dataset).__name__, "give an xarray.Dataset")
     path = _as_path(path)
-    _check_suffix(path, ".nc")
+    check_suffix(path, ".nc")
     dataset = dataset.copy()
     dataset.attrs |= {
         "nqmjax_version": importlib.metadata.version("nqmjax"),
@@ -353,12 +353,12 @@ def input_file(path: str | os.PathLike, *suffixes: str) -> Path:
     path = _as_path(path)
     require(os.path.exists(path), "path", path, "there is no such file")
     require(not os.path.isdir(path), "path", path, "this is a directory; give the name of a file")
-    _check_suffix(path, *suffixes)
+    check_suffix(path, *suffixes)
     require(os.path.getsize(path) > 0, "path", path, "the file is empty")
     return path
 
 
-def _check_suffix(path: Path, *suffixes: str) -> None:
+def check_suffix(path: Path, *suffixes: str) -> None:
     require(path.suffix.lower() in suffixes, "path", path, f"give a file whose name ends in {' or '.join(suffixes)}")
 
 

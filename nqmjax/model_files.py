@@ -1,0 +1,194 @@
+"""Models of training runs as files: JSON that says what it is, in which version, and what every number means."""
+
+import json
+import math
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from nqmjax.checks import require
+from nqmjax.files import check_suffix, input_file, write_atomically
+from nqmjax.fitting import Basin, FittedLaw
+from nqmjax.laws.base import Law, Scale
+from nqmjax.laws.baselines import Chinchilla, Kaplan
+from nqmjax.laws.quadratic import QuadraticLaw
+from nqmjax.prediction import Interval, RunModel
+from nqmjax.settings import Schedule
+
+FORMAT, VERSION = "nqmjax model of training runs", 1
+FORMULAS = {law.__name__: law for law in (QuadraticLaw, Chinchilla, Kaplan)}
+MEANING = {
+    "loss": "nats; laws are averaged in the logarithm of the loss",
+    "scale": "geometric means and ranges of the runs: parameters, examples per update, updates, peak rate, nats",
+    "coordinates": "of the parameters named beside them, see the law's documentation; most are logarithms",
+    "noise": "standard deviation of the logarithm of the loss",
+    "intervals": "laplace: covariance of the coordinates; bootstrap: coordinates fitted to resampled runs",
+    "seen": "smallest and largest value in the runs; compute is parameters x examples",
+}
+"""What stands in the file's numbers."""
+
+
+def write_model(model: RunModel, path: str | os.PathLike, force: bool = False) -> None:
+    """Write a model to a `.json` file, whole or not at all.
+
+    Args:
+      model: see `fit`.
+      path: name of the file.
+      force: replace a file that exists.
+
+    Raises:
+      ValueError: the suffix is another one, the directory does not exist, or the file exists and `force` is False.
+    """
+    require(isinstance(model, RunModel), "model", repr(model), "give what fit returns")
+    path = Path(path)
+    check_suffix(path, ".json")
+    text = json.dumps(_document(model), indent=1, allow_nan=False) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"), force)
+
+
+def read_model(path: str | os.PathLike) -> RunModel:
+    """Read a model that `write_model` wrote.
+
+    Args:
+      path: name of the file.
+
+    Raises:
+      ValueError: the file is missing, damaged, of another format or of a newer version.
+    """
+    path = input_file(path, ".json")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    known = isinstance(document, dict) and document.get("format") == FORMAT
+    require(known, "path", path, f"this is no file of the format {FORMAT!r}; make one with nqmjax fit")
+    found = document.get("version")
+    newest = f"this nqmjax reads version {VERSION}; update it, or fit again"
+    require(isinstance(found, int) and 1 <= found <= VERSION, f"the version of {path}", repr(found), newest)
+    try:
+        return _model(document)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{path} is damaged: {what}") from None
+
+
+def _document(model: RunModel) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "nqmjax": version("nqmjax"),
+        "meaning": MEANING,
+        "summary": list(model.summary),
+        "seen": {name: list(ends) for name, ends in model.seen.items()},
+        "learning_rate": model.learning_rate,
+        "compute_factor": model.compute_factor,
+        "compute_unit": model.compute_unit,
+        "schedule": {"family": model.schedule.family, "warmup": model.schedule.warmup, "options": list(model.schedule.options)},
+        "laws": [_law_document(fitted) for fitted in model.laws],
+        "intervals": {
+            name: {
+                "coordinates": [part.tolist() for part in one.coordinates],
+                "inflation": one.inflation,
+                "coverage": _plain(one.coverage),
+                "bare_coverage": _plain(one.bare_coverage),
+            }
+            for name, one in model.intervals.items()
+        },
+        "scores": None if model.scores is None else _scores_document(model.scores),
+    }
+
+
+def _law_document(fitted: FittedLaw) -> dict[str, Any]:
+    return {
+        "name": fitted.name,
+        "formula": type(fitted.law).__name__,
+        "options": vars(fitted.law),
+        "parameters": list(fitted.law.names),
+        "coordinates": fitted.coordinates.tolist(),
+        "scale": fitted.scale._asdict(),
+        "covariance": fitted.covariance.tolist(),
+        "noise": fitted.noise,
+        "mean_squared_error": fitted.mean_squared_error,
+        "jacobian": fitted.jacobian.tolist(),
+        "prior": fitted.prior.tolist(),
+        "basins": [list(basin) for basin in fitted.basins],
+    }
+
+
+def _scores_document(scores: xr.Dataset) -> dict[str, Any]:
+    columns = {str(name): [_plain(value) for value in values.values.tolist()] for name, values in scores.data_vars.items()}
+    return {"law": scores.law.values.tolist(), "columns": columns, "attributes": dict(scores.attrs)}
+
+
+def _plain(value: Any) -> Any:
+    """NaN as null, which JSON has."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _model(document: dict[str, Any]) -> RunModel:
+    laws = tuple(_law(part) for part in document["laws"])
+    require(len(laws) > 0, "the number of laws", 0, "there must be one")
+    intervals = {name: _interval(part, laws) for name, part in document["intervals"].items()}
+    schedule = document["schedule"]
+    scores = document["scores"]
+    model = RunModel(
+        laws,
+        intervals,
+        {name: (float(low), float(high)) for name, (low, high) in document["seen"].items()},
+        Schedule(schedule["family"], schedule["warmup"], tuple((name, value) for name, value in schedule["options"])),
+        float(document["learning_rate"]),
+        float(document["compute_factor"]),
+        document["compute_unit"],
+        None if scores is None else _scores(scores),
+        tuple(document["summary"]),
+    )
+    model.schedule.pieces(1)
+    return model
+
+
+def _law(part: dict[str, Any]) -> FittedLaw:
+    require(part["formula"] in FORMULAS, "formula", repr(part["formula"]), f"this nqmjax knows {', '.join(FORMULAS)}")
+    law: Law = FORMULAS[part["formula"]](**part["options"])
+    names = tuple(part["parameters"])
+    require(names == law.names, "parameters", ", ".join(names), f"this formula has {', '.join(law.names)}")
+    count = len(names)
+    return FittedLaw(
+        part["name"],
+        law,
+        Scale(**part["scale"]),
+        _array(part, "coordinates", (count,)),
+        _array(part, "covariance", (count, count)),
+        float(part["noise"]),
+        float(part["mean_squared_error"]),
+        _array(part, "jacobian", (-1, count)),
+        _array(part, "prior", (count,)),
+        tuple(Basin(*map(float, basin)) for basin in part["basins"]),
+    )
+
+
+def _interval(part: dict[str, Any], laws: tuple[FittedLaw, ...]) -> Interval:
+    arrays = part["coordinates"]
+    require(len(arrays) == len(laws), "the number of intervals", len(arrays), f"there are {len(laws)} laws")
+    coordinates = tuple(
+        _array({"coordinates": values}, "coordinates", (-1, len(law.coordinates)))
+        for values, law in zip(arrays, laws, strict=True)
+    )
+    coverages = (math.nan if part[name] is None else float(part[name]) for name in ("coverage", "bare_coverage"))
+    return Interval(coordinates, float(part["inflation"]), *coverages)
+
+
+def _array(part: dict[str, Any], name: str, shape: tuple[int, ...]) -> np.ndarray:
+    values = np.array(part[name], dtype=np.float64).reshape(shape)
+    require(bool(np.isfinite(values).all()), name, "not finite", "all numbers must be")
+    return values
+
+
+def _scores(part: dict[str, Any]) -> xr.Dataset:
+    columns = {
+        name: ("law", [math.nan if value is None else value for value in values]) for name, values in part["columns"].items()
+    }
+    return xr.Dataset(columns, coords={"law": part["law"]}, attrs=part["attributes"])

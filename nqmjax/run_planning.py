@@ -1,0 +1,433 @@
+r"""Which model size, batch size and number of updates, under limits of time, memory, compute and data.
+
+For a model size `N` and a batch size `B` the limits leave at most
+
+    K = min( seconds / step_seconds(N, B),  compute / (f N B),  examples / B,  steps )
+
+updates, `f` the compute of a run over `N B K`; all of them are made, with the schedule over the whole run. The loss is searched
+over `log N` and `log B` on a grid that closes in on its best cell. Batch sizes are searched only where runs were seen, unless
+asked otherwise: what goes wrong with smaller ones is not in the laws.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from tqdm import tqdm
+
+from nqmjax.batch_size import critical_batch_size
+from nqmjax.checks import require
+from nqmjax.laws.base import law_inputs
+from nqmjax.prediction import RunModel, check_model, mean_log_losses, predict
+from nqmjax.settings import Schedule, run_settings
+
+POINTS = 25
+"""Grid points for each of model size and batch size."""
+
+ROUNDS = 4
+"""Grids one inside the other, each a sixth as wide as the one before."""
+
+FLAT = 0.01
+"""How much more loss, relative to the least, counts as nearly optimal."""
+
+AROUND = 32.0
+"""Factor around the optimum within which it is looked at how flat it is."""
+
+FRONTIER = 2.0 ** np.arange(-4, 5)
+"""Multiples of the limits at which the frontier is drawn."""
+
+MOST_STEPS = 1e12
+
+
+class StepTime(NamedTuple):
+    """Seconds of an update, `fixed + per_work N B / devices`.
+
+    >>> StepTime(fixed=0.05, per_work=1e-12, devices=8)(1e9, 512)
+    0.114
+    """
+
+    fixed: float
+    per_work: float
+    devices: float = 1.0
+
+    def __call__(self, model_size: Any, batch_size: Any) -> Any:
+        """Seconds of one update."""
+        return self.fixed + self.per_work * model_size * batch_size / self.devices
+
+
+class StepTable:
+    """Seconds of an update between measured ones: linear interpolation in the logarithms of `N`, `B` and the seconds.
+
+    Beyond the measured sizes it goes on as it ends. Any three or more sizes will do that do not lie on one line.
+
+    >>> table = StepTable([1e8, 1e8, 1e9, 1e9], [64, 256, 64, 256], [0.1, 0.3, 0.7, 2.6])
+    >>> round(float(table(1e9, 128)), 2)
+    1.35
+    """
+
+    def __init__(self, model_size: Any, batch_size: Any, seconds: Any) -> None:
+        from scipy.interpolate import RBFInterpolator
+
+        values = [np.asarray(column, float) for column in (model_size, batch_size, seconds)]
+        for name, column in zip(("model_size", "batch_size", "seconds"), values, strict=True):
+            require(
+                column.ndim == 1 and bool((column > 0).all()), name, column, "give positive numbers, one for each measurement"
+            )
+        points = np.log(np.stack(values[:2], axis=-1))
+        spread = np.linalg.matrix_rank(points - points[0]) == 2
+        require(spread, "the table of seconds", f"{len(points)} sizes on one line", "measure at two model and two batch sizes")
+        self._interpolate = RBFInterpolator(points, np.log(values[2]), kernel="linear", degree=1)
+
+    def __call__(self, model_size: Any, batch_size: Any) -> Any:
+        """Seconds of one update."""
+        sizes, batches = np.broadcast_arrays(np.asarray(model_size, float), np.asarray(batch_size, float))
+        found = self._interpolate(np.log(np.stack([sizes.ravel(), batches.ravel()], axis=-1)))
+        return np.exp(found).reshape(sizes.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a run may cost; None where there is no limit.
+
+    Args:
+      seconds: wall-clock time of the run, with `step_seconds`.
+      step_seconds: seconds of one update as a function of model size and batch size: `StepTime`, `StepTable`, or any other.
+      compute: in the unit of the runs, see `RunModel.compute_unit`.
+      memory: bytes of a device, with `parameter_bytes`.
+      parameter_bytes: bytes for each parameter: 16 for weights, gradients and Adam's moments in mixed precision.
+      example_bytes: bytes for each example of a device's share of the batch.
+      devices: number of devices that share the batch.
+      examples: number of examples there are.
+      steps: number of updates.
+      smallest_model, largest_model, smallest_batch, largest_batch: range of the search.
+    """
+
+    seconds: float | None = None
+    step_seconds: Callable[[Any, Any], Any] | None = None
+    compute: float | None = None
+    memory: float | None = None
+    parameter_bytes: float = 16.0
+    example_bytes: float = 0.0
+    devices: float = 1.0
+    examples: float | None = None
+    steps: float | None = None
+    smallest_model: float | None = None
+    largest_model: float | None = None
+    smallest_batch: float | None = None
+    largest_batch: float | None = None
+
+    def most_steps(self, model_size: Any, batch_size: Any, factor: float) -> dict[str, Any]:
+        """Updates that each limit leaves, by its name; 0 where the model does not fit into memory."""
+        found: dict[str, Any] = {}
+        if self.seconds is not None and self.step_seconds is not None:
+            found["seconds"] = self.seconds / self.step_seconds(model_size, batch_size)
+        if self.compute is not None:
+            found["compute"] = self.compute / (factor * model_size * batch_size)
+        if self.examples is not None:
+            found["examples"] = self.examples / batch_size
+        if self.steps is not None:
+            found["steps"] = np.full(np.shape(batch_size), self.steps)
+        if self.memory is not None:
+            found["memory"] = np.where(self.bytes(model_size, batch_size) <= self.memory, MOST_STEPS, 0.0)
+        return found
+
+    def bytes(self, model_size: Any, batch_size: Any) -> Any:
+        """Memory that a device needs."""
+        return self.parameter_bytes * model_size + self.example_bytes * batch_size / self.devices
+
+
+SPENT = ("seconds", "compute", "examples", "steps", "memory")
+"""Limits that can be relaxed."""
+
+
+class RunPlan(NamedTuple):
+    """What `plan` finds.
+
+    `best` is the best run as `predict` returns it, with its compute, examples, and seconds and memory where they are limited;
+    `frontier`, over `limits`, the best runs under multiples of all limits but memory; `prices`, over `limit`, the share of each
+    limit that is used, and the loss if it were twice as large; `flat` the ranges of model and batch size, within a factor of 32
+    of the best, that cost at most 1% of loss more, the other one at its best.
+    """
+
+    best: xr.Dataset
+    frontier: xr.Dataset
+    prices: xr.Dataset
+    flat: dict[str, tuple[float, float]]
+
+
+class _Best(NamedTuple):
+    model_size: float
+    batch_size: float
+    loss: float
+
+
+def plan(
+    model: RunModel,
+    limits: Limits,
+    model_size: float | None = None,
+    batch_size: float | None = None,
+    schedule: Schedule | None = None,
+    level: float = 0.9,
+    progress: bool = True,
+) -> RunPlan:
+    """The best model size, batch size and number of updates under limits; what each limit costs; how flat the optimum is.
+
+    Args:
+      model: see `fit` and `read_model`.
+      limits: what a run may cost; at least one of seconds, compute, examples and steps.
+      model_size: fixed, if it is not to be chosen.
+      batch_size: likewise.
+      schedule: of the run; by default the commonest of the runs fitted to.
+      level: of the intervals.
+      progress: show a bar when the run takes longer than two seconds.
+
+    Returns:
+      `RunPlan`.
+
+    Raises:
+      ValueError: an argument is out of its range, or nothing satisfies the limits: which one, and by how much.
+    """
+    check_model(model, None, level)
+    _check_limits(limits)
+    space = _space(model, limits, model_size, batch_size)
+    schedule = model.schedule if schedule is None else schedule
+    _check_feasible(model, limits, space)
+    used = [name for name in SPENT if getattr(limits, name) is not None]
+    jobs = [limits, *(_relaxed(limits, [name], 2.0) for name in used)]
+    paid = [name for name in used if name != "memory"]
+    multiples = [_relaxed(limits, paid, factor) for factor in FRONTIER]
+    feasible = [one for one in [*jobs, *multiples] if _most_steps(model, one, *space.corners).max() >= 1]
+    bar = tqdm(feasible, desc="planning", unit=" plans", delay=2, disable=not progress, leave=False)
+    found = {id(one): _search(model, one, space, schedule) for one in bar}
+    best, *relaxed = (found[id(one)] for one in jobs)
+    drawn = {factor: (one, found[id(one)]) for factor, one in zip(FRONTIER, multiples, strict=True) if id(one) in found}
+    frontier = _table(model, limits, list(drawn.values()), schedule, level).rename(run="limits")
+    return RunPlan(
+        _table(model, limits, [(limits, best)], schedule, level).isel(run=0),
+        frontier.assign_coords(limits=list(drawn)),
+        _prices(model, limits, best, used, [one.loss for one in relaxed]),
+        _flat(model, limits, _around(space, best, AROUND), schedule),
+    )
+
+
+class _Space(NamedTuple):
+    """Ranges of the search in model and batch size."""
+
+    model_size: tuple[float, float]
+    batch_size: tuple[float, float]
+
+    @property
+    def corners(self) -> tuple[np.ndarray, np.ndarray]:
+        """A coarse grid over the whole space: model and batch sizes."""
+        sizes, batches = (np.geomspace(*ends, POINTS) for ends in self)
+        return np.repeat(sizes, POINTS), np.tile(batches, POINTS)
+
+
+def _space(model: RunModel, limits: Limits, model_size: float | None, batch_size: float | None) -> _Space:
+    """The ranges: as asked for, else models from the smallest seen to far beyond, and batches between those seen."""
+    seen = model.seen
+    sizes = (limits.smallest_model or seen["model_size"][0], limits.largest_model or 1e4 * seen["model_size"][1])
+    batches = (limits.smallest_batch or seen["batch_size"][0], limits.largest_batch or seen["batch_size"][1])
+    if model_size is not None:
+        sizes = (float(model_size), float(model_size))
+    if batch_size is not None:
+        batches = (float(batch_size), float(batch_size))
+    for name, (low, high) in {"model_size": sizes, "batch_size": batches}.items():
+        least = 100 if name == "model_size" else 1
+        require(least <= low <= high < math.inf, name, f"{low:g} to {high:g}", f"give a range that goes up, from {least} on")
+    return _Space(sizes, batches)
+
+
+def _most_steps(model: RunModel, limits: Limits, model_size: np.ndarray, batch_size: np.ndarray) -> np.ndarray:
+    """Updates that all limits together leave, `(cells,)`."""
+    each = limits.most_steps(model_size, batch_size, model.compute_factor)
+    return np.minimum.reduce([np.full(model_size.shape, MOST_STEPS), *each.values()])
+
+
+def _losses(model: RunModel, limits: Limits, space: _Space, schedule: Schedule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Model sizes, batch sizes and log losses on a grid over the space, inf where the limits leave no update."""
+    sizes, batches = space.corners
+    steps = _most_steps(model, limits, sizes, batches)
+    settings = run_settings(sizes, batches, np.maximum(steps, 1.0), model.learning_rate, schedule)
+    return sizes, batches, np.where(steps >= 1, mean_log_losses(model, law_inputs(settings)), np.inf)
+
+
+def _search(model: RunModel, limits: Limits, space: _Space, schedule: Schedule) -> _Best:
+    """The best cell of grids that close in on it."""
+    found, narrower = [], space
+    factor = max(high / low for low, high in space)
+    for number in range(ROUNDS):
+        sizes, batches, losses = _losses(model, limits, narrower, schedule)
+        at = int(losses.argmin())
+        found.append(_Best(float(sizes[at]), float(batches[at]), math.exp(losses[at])))
+        narrower = _around(space, min(found, key=lambda one: one.loss), factor ** (0.5 / 6 ** (number + 1)))
+    return min(found, key=lambda one: one.loss)
+
+
+def _around(space: _Space, best: _Best, factor: float) -> _Space:
+    """The part of the space within a factor of the best run."""
+    middles = (best.model_size, best.batch_size)
+    ranges = zip(space, middles, strict=True)
+    return _Space(*((max(low, middle / factor), min(high, middle * factor)) for (low, high), middle in ranges))
+
+
+def _flat(model: RunModel, limits: Limits, space: _Space, schedule: Schedule) -> dict[str, tuple[float, float]]:
+    """Ranges of model and batch size whose best loss is at most 1% above the least."""
+    sizes, batches, losses = _losses(model, limits, space, schedule)
+    near = losses <= losses.min() + math.log1p(FLAT)
+    pairs = {"model_size": sizes[near], "batch_size": batches[near]}
+    return {name: (float(values.min()), float(values.max())) for name, values in pairs.items()}
+
+
+def _table(
+    model: RunModel, limits: Limits, found: Sequence[tuple[Limits, _Best]], schedule: Schedule, level: float
+) -> xr.Dataset:
+    """The best runs under their limits in whole numbers, their predictions, and what they cost."""
+    sizes = np.array([float(f"{one.model_size:.4g}") for _, one in found])
+    batches = np.maximum(np.round([one.batch_size for _, one in found]), 1.0)
+    pairs = zip([own for own, _ in found], sizes, batches, strict=True)
+    most = [_most_steps(model, own, np.array([size]), np.array([batch]))[0] for own, size, batch in pairs]
+    table = predict(model, sizes, batches, np.maximum(np.floor(most), 1.0), schedule=schedule, level=level)
+    steps = table.steps.values
+    costs = {"compute": (model.compute_factor * sizes * batches * steps, model.compute_unit)}
+    costs["examples"] = (batches * steps, "examples")
+    if limits.step_seconds is not None:
+        costs["seconds"] = (steps * limits.step_seconds(sizes, batches), "s")
+    if limits.memory is not None:
+        costs["memory"] = (limits.bytes(sizes, batches), "bytes")
+    return table.assign({name: ("run", values, {"units": units}) for name, (values, units) in costs.items()})
+
+
+def _relaxed(limits: Limits, names: Sequence[str], factor: float) -> Limits:
+    """The limits with some of them so many times as large."""
+    return dataclasses.replace(limits, **{name: factor * getattr(limits, name) for name in names})
+
+
+def _prices(model: RunModel, limits: Limits, best: _Best, used: Sequence[str], relaxed: Sequence[float]) -> xr.Dataset:
+    """Use of each limit by the best run, and the loss if it were twice as large."""
+    sizes, batches = np.array([best.model_size]), np.array([best.batch_size])
+    steps = float(_most_steps(model, limits, sizes, batches)[0])
+    left = limits.most_steps(sizes, batches, model.compute_factor)
+    shares = {name: steps / float(left[name][0]) for name in used}
+    if limits.memory is not None:
+        shares["memory"] = float(limits.bytes(sizes, batches)[0]) / limits.memory
+    table = {
+        "allowed": ("limit", [float(getattr(limits, name)) for name in used]),
+        "used": ("limit", [shares[name] for name in used], {"units": "share of what is allowed"}),
+        "loss_if_doubled": ("limit", list(relaxed), {"units": "nats"}),
+        "gain": ("limit", [best.loss - loss for loss in relaxed], {"units": "nats"}),
+    }
+    return xr.Dataset(table, coords={"limit": list(used)})
+
+
+def _check_limits(limits: Limits) -> None:
+    for name in SPENT:
+        value = getattr(limits, name)
+        require(value is None or 0 < value < math.inf, name, value, "give a number above 0, or leave it out")
+    given = [name for name in SPENT[:4] if getattr(limits, name) is not None]
+    require(bool(given), "limits", "empty", f"without a limit training never ends; give one of {', '.join(SPENT[:4])}")
+    clock = (limits.seconds is None) == (limits.step_seconds is None)
+    remedy = "give both the seconds of the run and those of a step, or neither"
+    require(clock, "seconds", limits.seconds, remedy)
+    for name in ("parameter_bytes", "devices"):
+        require(0 < getattr(limits, name) < math.inf, name, getattr(limits, name), "give a number above 0")
+    require(0 <= limits.example_bytes < math.inf, "example_bytes", limits.example_bytes, "give bytes, 0 or more")
+
+
+def _check_feasible(model: RunModel, limits: Limits, space: _Space) -> None:
+    """Raise `ValueError` if no cell of the space leaves an update: which limit stands in the way, and by how much."""
+    sizes, batches = space.corners
+    together = _most_steps(model, limits, sizes, batches)
+    if together.max() >= 1:
+        return
+    cheapest = f"{space.model_size[0]:.3g} parameters with a batch of {space.batch_size[0]:g}"
+    each = limits.most_steps(sizes, batches, model.compute_factor)
+    for name, most in each.items():
+        if np.max(most) < 1 and name == "memory":
+            need = float(np.min(limits.bytes(sizes, batches)))
+            require(False, name, limits.memory, f"{cheapest} need {need:.3g} bytes; give that much or allow smaller models")
+        if np.max(most) < 1:
+            need = getattr(limits, name) / float(np.max(most))
+            require(False, name, getattr(limits, name), f"one update of {cheapest} takes {need:.3g}; give more")
+    names = " and ".join(each)
+    require(False, f"the limits of {names}", "together", f"none of {cheapest} and larger satisfies all; relax one of them")
+
+
+def critical_batch_sizes(
+    model: RunModel,
+    model_size: float,
+    losses: Any = None,
+    definition: str = "overhead",
+    overhead: float = 0.2,
+    schedule: Schedule | None = None,
+) -> xr.Dataset:
+    """Critical batch size along the loss, of one model size, each run with the schedule over its own length.
+
+    For each loss and each power of two among the batch sizes seen, the fewest updates are found that are predicted to reach it
+    at the peak rate of the runs; see `critical_batch_size` for the definitions. Batch sizes below the one that needs the fewest
+    examples are left out: at a given rate it is noise that limits them.
+
+    Args:
+      model: see `fit` and `read_model`.
+      model_size: parameters.
+      losses: nats, which models of this size can reach; by default ten from early in training to near the best they can do.
+      definition: "overhead" or "knee".
+      overhead: for "overhead": examples above perfect scaling.
+      schedule: of the runs; by default the commonest of those fitted to.
+
+    Returns:
+      `xarray.Dataset` over `loss` and `batch_size`: `steps` (inf where the loss is not reached) and `critical_batch_size`
+      (NaN where too few batch sizes reach it), with `bound`, "" for an estimate.
+
+    Raises:
+      ValueError: an argument is out of its range.
+    """
+    check_model(model, None)
+    schedule = model.schedule if schedule is None else schedule
+    steps = np.geomspace(10.0, 1e7, 121)
+    low, high = np.log2(model.seen["batch_size"])
+    sizes = 2.0 ** np.arange(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)
+    require(len(sizes) > 2, "the range of batch sizes seen", model.seen["batch_size"], "it spans too few powers of two")
+    batches, updates = (part.ravel() for part in np.meshgrid(sizes, steps, indexing="ij"))
+    inputs = law_inputs(run_settings(model_size, batches, updates, model.learning_rate, schedule))
+    curves = np.minimum.accumulate(mean_log_losses(model, inputs).reshape(len(sizes), -1), axis=1)
+    if losses is None:
+        low, high = curves.min(), curves[:, len(steps) // 6].min()
+        losses = np.round(np.exp(np.linspace(low + 0.1 * (high - low), high, 10)), 3)
+    losses = np.atleast_1d(np.asarray(losses, float))
+    require(bool((losses > 0).all()), "losses", losses, "give nats, above 0")
+    reached = np.array([[_first(np.log(steps), curve, math.log(loss)) for curve in curves] for loss in losses])
+    found = [_critical(sizes, row, definition, overhead) for row in reached]
+    return xr.Dataset(
+        {
+            "steps": (("loss", "batch_size"), reached, {"units": "updates"}),
+            "critical_batch_size": ("loss", [value for value, _ in found], {"units": "examples"}),
+            "bound": ("loss", [bound for _, bound in found]),
+        },
+        coords={"loss": ("loss", losses, {"units": "nats"}), "batch_size": ("batch_size", sizes, {"units": "examples"})},
+        attrs={"model_size": float(model_size), "definition": definition},
+    )
+
+
+def _first(log_steps: np.ndarray, curve: np.ndarray, level: float) -> float:
+    """Where a falling curve first is at a level, interpolated; inf if nowhere."""
+    below = np.flatnonzero(curve <= level)
+    if not below.size:
+        return math.inf
+    at = int(below[0])
+    if at == 0:
+        return float(np.exp(log_steps[0]))
+    share = (curve[at - 1] - level) / (curve[at - 1] - curve[at])
+    return float(np.exp(log_steps[at - 1] + share * (log_steps[at] - log_steps[at - 1])))
+
+
+def _critical(sizes: np.ndarray, steps: np.ndarray, definition: str, overhead: float) -> tuple[float, str]:
+    fewest = int(np.argmin(sizes * steps))
+    known = np.isfinite(steps) & (steps > 10.0) & (np.arange(len(sizes)) >= fewest)
+    if known.sum() < 3:
+        return math.nan, ""
+    found = critical_batch_size((sizes[known], steps[known]), definition, overhead)
+    return found.batch_size, found.bound or ""
