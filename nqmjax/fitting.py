@@ -161,7 +161,7 @@ def fit_law(
     True
     """
     check_fit(runs, law, robust)
-    require(int(starts) == starts and starts >= 1, "starts", starts, "give a whole number, at least 1")
+    check_starts(starts)
     parameters = law.parameters(scale_of(runs))
     lanes = [lane(law, runs, runs.weight, start) for start in starting_points(parameters, starts, seed)]
     with tqdm(desc=f"fitting {name or law}", total=starts, unit=" starts", delay=2, disable=not progress, leave=False) as bar:
@@ -175,6 +175,11 @@ def check_fit(runs: Runs, law: Law, robust: float) -> None:
     known, needed = int((runs.weight > 0).sum()), len(law.names)
     simpler = "choose a law of fewer parameters (chinchilla has 5), or give more runs"
     require(known > needed, "the number of runs", known, f"{law} has {needed} parameters: {simpler}")
+
+
+def check_starts(starts: int) -> None:
+    """Raise `ValueError` unless `starts` is a number of searches."""
+    require(int(starts) == starts and starts >= 1, "starts", starts, "give a whole number, at least 1")
 
 
 def fitted_law(name: str, law: Law, runs: Runs, lane: Lane, found: Minimum) -> FittedLaw:

@@ -366,9 +366,9 @@ def critical_batch_sizes(
 ) -> xr.Dataset:
     """Critical batch size along the loss, of one model size, each run with the schedule over its own length.
 
-    For each loss and each power of two among the batch sizes seen, the fewest updates are found that are predicted to reach it
-    at the peak rate of the runs; see `critical_batch_size` for the definitions. Batch sizes below the one that needs the fewest
-    examples are left out: at a given rate it is noise that limits them.
+    For each loss and four batch sizes to every doubling of those seen, the fewest updates are found that are predicted to
+    reach it at the peak rate of the runs; see `critical_batch_size` for the definitions. Batch sizes below the one that needs
+    the fewest examples are left out: at a given rate it is noise that limits them.
 
     Args:
       model: see `fit` and `read_model`.
@@ -389,7 +389,7 @@ def critical_batch_sizes(
     schedule = model.schedule if schedule is None else schedule
     steps = np.geomspace(10.0, 1e7, 121)
     low, high = np.log2(model.seen["batch_size"])
-    sizes = 2.0 ** np.arange(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)
+    sizes = 2.0 ** np.arange(math.ceil(low - 1e-9), high + 1e-9, 0.25)
     require(len(sizes) > 2, "the range of batch sizes seen", model.seen["batch_size"], "it spans too few powers of two")
     batches, updates = (part.ravel() for part in np.meshgrid(sizes, steps, indexing="ij"))
     inputs = law_inputs(run_settings(model_size, batches, updates, model.learning_rate, schedule))

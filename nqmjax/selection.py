@@ -9,8 +9,10 @@ the least score. Nothing else is looked at.
 import dataclasses
 import itertools
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -20,7 +22,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from nqmjax.checks import check_choice, require
-from nqmjax.fitting import FittedLaw, Lane, check_fit, fitted_law, lane, search
+from nqmjax.fitting import FittedLaw, Lane, check_fit, check_starts, fitted_law, lane, search
 from nqmjax.laws.base import Law, law_inputs, scale_of, starting_points
 from nqmjax.laws.baselines import Chinchilla, Kaplan
 from nqmjax.laws.quadratic import QuadraticLaw
@@ -57,7 +59,7 @@ LARGEST_ENSEMBLE = 4
 FRESH = 4
 """Starts of each fold beside the best minima of the fit to all runs."""
 
-REPLICATES = 24
+REPLICATES = 16
 """Bootstrap replicates."""
 
 LEVEL = 0.9
@@ -116,11 +118,12 @@ def fit(
     with tqdm(
         desc="fitting", total=len(enough) * (starts + len(tests)), unit=" fits", delay=2, disable=not progress, leave=False
     ) as bar:
-        found = {name: evaluate(name, law, runs, tests, starts, robust, seed, bar) for name, law in enough.items()}
+        found = _evaluate_all(enough, runs, tests, starts, robust, seed, bar)
         names, scores = choose(runs, tests, found)
         members = [found[name] for name in names]
         bar.set_description("bootstrap")
-        replicates = [bootstrap(runs, one, tests, robust, seed) for one in members]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            replicates = list(pool.map(lambda one: bootstrap(runs, one, tests, robust, seed), members))
     intervals = _intervals(runs, tests, members, replicates)
     return RunModel(
         tuple(one.fitted for one in members),
@@ -155,7 +158,7 @@ def compare_models(
     with tqdm(
         desc="fitting", total=len(chosen) * (starts + len(tests)), unit=" fits", delay=2, disable=not progress, leave=False
     ) as bar:
-        found = {name: evaluate(name, law, runs, tests, starts, robust, seed, bar) for name, law in chosen.items()}
+        found = _evaluate_all(chosen, runs, tests, starts, robust, seed, bar)
     return choose(runs, tests, found)[1]
 
 
@@ -177,11 +180,20 @@ def folds(runs: Runs, parameters: int) -> tuple[Fold, ...]:
     return tuple(fold for fold in every if (fold.train & known).sum() > parameters and (~fold.train & known).any())
 
 
+def _evaluate_all(
+    laws: Mapping[str, Law], runs: Runs, tests: tuple[Fold, ...], starts: int, robust: float, seed: int, bar: tqdm
+) -> dict[str, Evaluation]:
+    """Evaluate laws on all cores: one compiles while another is searched."""
+    check_starts(starts)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda name: evaluate(name, laws[name], runs, tests, starts, robust, seed, bar), laws)
+        return dict(zip(laws, found, strict=True))
+
+
 def evaluate(
     name: str, law: Law, runs: Runs, tests: tuple[Fold, ...], starts: int, robust: float, seed: int, bar: tqdm
 ) -> Evaluation:
     """Fit a law to all runs and to each fold; the folds' searches start at the best minima of all runs and at fresh points."""
-    bar.set_description(f"fitting {name}")
     parameters = law.parameters(scale_of(runs))
     lanes = [lane(law, runs, runs.weight, start) for start in starting_points(parameters, starts, seed)]
     found = search(law, runs, lanes, robust, bar)
