@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from nqmjax import __version__
-from nqmjax.cli import plan_app
+from nqmjax.cli import fit_app, plan_app
 from nqmjax.cli.options import OUTPUT, OUTPUT_NAMES, PROBLEM, QUESTION, Force, Whole, Words
 
 EPILOGUE = """\
@@ -29,6 +29,10 @@ Examples:
                                            best rate and loss by batch size
   nqmjax transfer --schedule cosine --learning-rate 0.1 --steps 20000 \
                   --batch-size 32 --to 256 a recipe at another batch size
+  nqmjax fit runs.csv                      a model of real training runs
+  nqmjax predict model.json --N 1e9 --B 512 --K 2e4
+                                           the loss of a run, with an interval
+  nqmjax plan model.json --compute 1e21    how large a model, how large a batch?
 
 Exit codes: 0 done, 2 bad input (one line on stderr says what), 130 interrupted.
 """
@@ -228,6 +232,7 @@ def sweep(
 
 
 plan_app.register(app)
+fit_app.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

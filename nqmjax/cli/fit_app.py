@@ -1,0 +1,283 @@
+"""The commands about real training runs, fit, predict, plan and compare-models, and their help."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Group, Parameter, Token
+
+from nqmjax.cli.options import OUTPUT, OUTPUT_NAMES, QUESTION, Force, Output, Words, whole
+
+LIMITS, SPACE, METHOD = (Group(name, sort_key=key) for key, name in ((0.2, "Limits"), (0.4, "Search"), (2, "Method")))
+
+
+def number(_: Any, tokens: Sequence[Token]) -> float:
+    """A number, 2^10 and 1e9 included."""
+    from nqmjax.cli.values import parse_numbers
+
+    values = parse_numbers("value", [tokens[0].value])
+    if len(values) != 1:
+        raise ValueError("give one number")
+    return float(values[0])
+
+
+Real = Annotated[float | None, Parameter(group=QUESTION, converter=number)]
+Family = Annotated[str | None, Parameter(group=QUESTION)]
+ModelSize = Annotated[float | None, Parameter(name=("--N", "--model-size"), group=QUESTION, converter=number)]
+BatchSize = Annotated[float | None, Parameter(name=("--B", "--batch-size"), group=QUESTION, converter=number)]
+Steps = Annotated[float | None, Parameter(name=("--K", "--steps"), group=QUESTION, converter=number)]
+Kind = Annotated[Literal["laplace", "bootstrap"] | None, Parameter(group=METHOD)]
+Level = Annotated[float, Parameter(group=METHOD)]
+
+
+def _limit(help: str, group: Group = LIMITS, default: str = "") -> Any:
+    return Parameter(group=group, converter=number, help=f"{help} [default: {default}]" if default else help)
+
+
+@Parameter(name="*")
+@dataclasses.dataclass
+class RunOptions:
+    """How a file of runs is read."""
+
+    schedule: Annotated[str, Parameter(group=QUESTION, help="Schedule of runs whose file names none.")] = "cosine"
+    warmup: Annotated[float, Parameter(group=QUESTION, help="Warm-up of such runs, a share of the run.")] = 0.01
+    max_loss: Annotated[float | None, _limit("Largest loss that is taken for one, in nats per token.", QUESTION, "13.8")] = None
+
+
+@Parameter(name="*")
+@dataclasses.dataclass
+class FitOptions:
+    """How laws are fitted."""
+
+    starts: Annotated[int, Parameter(group=METHOD, converter=whole, help="Searches for each law.")] = 32
+    robust: Annotated[
+        float | None, _limit("Error of the log loss beyond which a run pulls less, 0.05 say.", METHOD, "plain least squares")
+    ] = None
+    seed: Annotated[int, Parameter(group=METHOD, converter=whole, help="Of the starts and the bootstrap.")] = 0
+
+
+@Parameter(name="*")
+@dataclasses.dataclass
+class LimitOptions:
+    """What a run may cost, and where the best one is looked for."""
+
+    seconds: Annotated[float | None, _limit("Wall-clock time of the run, with the times of a step.")] = None
+    step_seconds: Annotated[float | None, _limit("Seconds of a step whatever its size.")] = None
+    work_seconds: Annotated[float | None, _limit("Seconds that each parameter times example adds, on one device.")] = None
+    step_table: Annotated[Path | None, Parameter(group=LIMITS, help="CSV file of measured steps instead: N,B,seconds.")] = None
+    devices: Annotated[float | None, _limit("Devices that share a batch.", default="1")] = None
+    memory: Annotated[float | None, _limit("Bytes of a device.")] = None
+    parameter_bytes: Annotated[float | None, _limit("Bytes for each parameter.", default="16, with Adam's moments")] = None
+    example_bytes: Annotated[float | None, _limit("Bytes for each example on a device.", default="0")] = None
+    compute: Annotated[float | None, _limit("Compute, in the unit of the runs.")] = None
+    examples: Annotated[float | None, _limit("Examples that there are.")] = None
+    steps: Annotated[float | None, _limit("Updates.")] = None
+    smallest_model: Annotated[float | None, _limit("Fewest parameters.", SPACE, "as seen")] = None
+    largest_model: Annotated[float | None, _limit("Most parameters.", SPACE, "10^4 times what was seen")] = None
+    smallest_batch: Annotated[float | None, _limit("Smallest batch.", SPACE, "as seen")] = None
+    largest_batch: Annotated[float | None, _limit("Largest batch.", SPACE, "as seen")] = None
+
+
+Reading = RunOptions | None
+Fitting = FitOptions | None
+Allowed = LimitOptions | None
+
+LAWS_HELP = """\
+Laws: adam (the noisy quadratic system under an adaptive method), sized (rate,
+noise and a delay at the start change with model size), capacity (small models
+use less of their size); with _constant, the same at a constant rate; these six
+are the group auto. Also discrete, free_noise and weight_norm (options of adam),
+published (Li & Maddison 2026), chinchilla and kaplan (baselines). See LAWS of
+nqmjax.selection."""
+
+RUNS_HELP = """\
+Files of runs: CSV with the columns N (parameters), B (examples per update), K
+(updates), loss (nats per token) and, as far as known, learning_rate (peak),
+schedule, warmup, final, cooldown, group or type, weight, exclude or filtered,
+and C (compute, in any one unit; by default parameters times examples)."""
+
+FIT_HELP = f"""\
+Left to itself it fits the laws of the group auto to all runs, to all but each
+budget of compute, and to the runs up to each budget, and averages those that
+together predict best what was left out.
+
+{RUNS_HELP}
+
+{LAWS_HELP}
+
+Examples:
+
+  nqmjax fit runs.csv
+  nqmjax fit runs.csv -o small.json --laws chinchilla kaplan
+  nqmjax fit runs.csv --schedule wsd --warmup 0.05 --robust 0.05 --force
+"""
+
+
+def fit(
+    runs: Path,
+    /,
+    *,
+    laws: Words = ("auto",),
+    reading: Reading = None,
+    fitting: Fitting = None,
+    output: Annotated[Path, Parameter(name=OUTPUT_NAMES, group=OUTPUT)] = Path("model.json"),
+    force: Force = False,
+) -> None:
+    """Fit a model of the loss to training runs, with intervals that are checked.
+
+    Prints which laws predict best and what the runs tell of their parameters;
+    writes the model, for predict and plan, and two figures of how well it fits.
+
+    Args:
+      runs: File of runs; see below.
+      laws: Which ones to choose from; auto, all, or names below.
+      output: Model to write, MODEL.json; the figures are MODEL.png and MODEL-curves.png.
+    """
+    from nqmjax.cli import fit_jobs
+
+    fit_jobs.fit(runs, laws, reading or RunOptions(), fitting or FitOptions(), output, force)
+
+
+COMPARE_HELP = f"""\
+{RUNS_HELP}
+
+{LAWS_HELP}
+
+Examples:
+
+  nqmjax compare-models runs.csv
+  nqmjax compare-models runs.csv --laws sized published chinchilla -o errors.nc
+"""
+
+
+def compare_models(
+    runs: Path,
+    /,
+    *,
+    laws: Words = ("all",),
+    reading: Reading = None,
+    fitting: Fitting = None,
+    output: Output = None,
+    force: Force = False,
+) -> None:
+    """Which law predicts runs that were left out best?
+
+    Args:
+      runs: File of runs; see below.
+      laws: Which ones; all, auto, or names below.
+      output: NetCDF file to write. [default: none]
+    """
+    from nqmjax.cli import fit_jobs
+
+    fit_jobs.compare_models(runs, laws, reading or RunOptions(), fitting or FitOptions(), output, force)
+
+
+PREDICT_HELP = """\
+Give the settings of one run, or a file of many: CSV with the columns N, B and K
+and, as far as known, learning_rate, schedule, warmup, final and cooldown. The
+answers have the columns N, B, K, loss, lower and upper, in the same order.
+
+Examples:
+
+  nqmjax predict model.json --N 1e9 --B 512 --K 2e4
+  nqmjax predict model.json --runs ask.csv -o answer.csv
+  nqmjax predict model.json --N 1e9 --plan plan.csv --level 0.5
+"""
+
+
+def predict(
+    model: Path,
+    /,
+    *,
+    runs: Annotated[Path | None, Parameter(group=QUESTION)] = None,
+    model_size: ModelSize = None,
+    batch_size: BatchSize = None,
+    steps: Steps = None,
+    learning_rate: Real = None,
+    plan: Annotated[Path | None, Parameter(group=QUESTION)] = None,
+    schedule: Family = None,
+    warmup: Real = None,
+    level: Level = 0.9,
+    interval: Kind = None,
+    details: Annotated[bool, Parameter(group=OUTPUT, negative=(), show_default=False)] = False,
+    output: Output = None,
+    force: Force = False,
+) -> None:
+    """The loss of training runs that nobody has made yet, with intervals.
+
+    Args:
+      model: File that nqmjax fit wrote.
+      runs: CSV file of runs to predict; see below.
+      model_size: Parameters of one run.
+      batch_size: Its examples per update.
+      steps: Its updates.
+      learning_rate: Its peak rate. [default: as of the runs fitted to]
+      plan: File of a plan in place of --B and --K, as nqmjax schedule optimize writes it.
+      schedule: Schedule where nothing else is said. [default: as of the runs fitted to]
+      warmup: Share of the run that is warm-up. [default: as of the runs fitted to]
+      level: Share of later runs that the intervals are to cover.
+      interval: From the curvature at the minimum, or from runs drawn anew. [default: the one that covered better]
+      details: Say for each run which settings are outside what was seen.
+      output: CSV file to write the answers to. [default: print them]
+    """
+    from nqmjax.cli import predict_jobs
+
+    one = predict_jobs.Run(model_size, batch_size, steps, learning_rate, plan)
+    accuracy = predict_jobs.Accuracy(level, interval)
+    predict_jobs.predict(model, runs, one, (schedule, warmup), accuracy, details, output, force)
+
+
+PLAN_HELP = """\
+Give at least one of --seconds, --compute, --examples and --steps. A step takes
+--step-seconds plus --work-seconds times N times B over the devices; or give a
+table of measured ones, CSV with the columns N, B and seconds.
+
+Examples:
+
+  nqmjax plan model.json --compute 1e21
+  nqmjax plan model.json --seconds 86400 --step-seconds 0.02 \\
+                         --work-seconds 1e-11 --devices 8 --memory 80e9
+  nqmjax plan model.json --seconds 3600 --step-table times.csv --model-size 1e9
+  nqmjax plan model.json --examples 1e7 --largest-model 1e9 -o results/small
+"""
+
+
+def plan(
+    model: Path,
+    /,
+    *,
+    limits: Allowed = None,
+    model_size: Annotated[float | None, Parameter(name=("--model-size", "--N"), group=SPACE, converter=number)] = None,
+    batch_size: Annotated[float | None, Parameter(name=("--batch-size", "--B"), group=SPACE, converter=number)] = None,
+    schedule: Annotated[str | None, Parameter(group=METHOD)] = None,
+    warmup: Annotated[float | None, Parameter(group=METHOD, converter=number)] = None,
+    level: Level = 0.9,
+    output: Annotated[Path, Parameter(name=OUTPUT_NAMES, group=OUTPUT)] = Path("nqmjax-run-plan"),
+    force: Force = False,
+) -> None:
+    """Which model size, batch size and number of updates, under these limits?
+
+    Prints the best run, what each limit costs, how flat the optimum is, the best
+    runs under multiples of the limits, and critical batch sizes along the loss.
+
+    Args:
+      model: File that nqmjax fit wrote.
+      model_size: Parameters, if they are not to be chosen.
+      batch_size: Examples per update, likewise.
+      schedule: Schedule of the run. [default: as of the runs fitted to]
+      warmup: Share of the run that is warm-up. [default: as of the runs fitted to]
+      level: Share of later runs that the intervals are to cover.
+      output: The figure is OUTPUT.png and the table OUTPUT.nc.
+    """
+    from nqmjax.cli import fit_jobs
+
+    fit_jobs.plan(model, limits or LimitOptions(), (model_size, batch_size), (schedule, warmup), level, output, force)
+
+
+def register(app: App) -> None:
+    """Add these commands to the application."""
+    app.command(fit, help_epilogue=FIT_HELP)
+    app.command(predict, help_epilogue=PREDICT_HELP)
+    app.command(plan, help_epilogue=PLAN_HELP)
+    app.command(compare_models, name="compare-models", help_epilogue=COMPARE_HELP)

@@ -1,0 +1,155 @@
+"""What the commands about real training runs do: check everything, compute, write the files whole, print a summary."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from nqmjax import run_planning, selection
+from nqmjax.checks import check_choice, require
+from nqmjax.cli.fit_app import FitOptions, LimitOptions, RunOptions
+from nqmjax.cli.fit_report import fit_report, scores_report
+from nqmjax.cli.jobs import check_outputs, pair, watched, write_first, write_pair
+from nqmjax.cli.plan_jobs import names
+from nqmjax.cli.predict_jobs import model_schedule
+from nqmjax.cli.run_report import plan_report
+from nqmjax.figures import fit_figure, frontier_figure, iso_figure, write_figure
+from nqmjax.files import csv_rows, input_file, parse_columns, save_dataset, write_atomically
+from nqmjax.model_files import read_model, write_model
+from nqmjax.prediction import RunModel, predict
+from nqmjax.run_files import MAX_LOSS, read_runs
+from nqmjax.run_planning import Limits, RunPlan, StepTable, StepTime, critical_batch_sizes
+from nqmjax.runs import Runs
+from nqmjax.settings import Schedule
+
+GROUPS = {"auto": selection.CANDIDATES, "all": tuple(selection.LAWS)}
+
+
+def fit(runs: Path, laws: Sequence[str], reading: RunOptions, fitting: FitOptions, output: Path, force: bool) -> None:
+    """`nqmjax fit`."""
+    check_choice("the suffix of output", output.suffix, [".json"])
+    image, curves = output.with_suffix(".png"), output.with_name(f"{output.stem}-curves.png")
+    check_outputs((output, image, curves), force, runs)
+    found = _read(runs, reading)
+    model = selection.fit(found, _laws(laws), **_method(fitting), progress=watched())
+    table = predict(model, found.settings)
+    report = fit_report(found, model, table)
+    figures = fit_figure(found, table), iso_figure(found, model)
+
+    def write_all(path: Path) -> None:
+        """Write the second figure and the model when the first is drawn but not yet in its place: all files or none."""
+        write_figure(figures[0], path)
+        write_atomically(curves, write_rest, force)
+
+    def write_rest(path: Path) -> None:
+        write_figure(figures[1], path)
+        write_model(model, output, force)
+
+    write_first(lambda: write_atomically(image, write_all, force), report, output, image, curves)
+
+
+def compare_models(
+    runs: Path, laws: Sequence[str], reading: RunOptions, fitting: FitOptions, output: Path | None, force: bool
+) -> None:
+    """`nqmjax compare-models`."""
+    if output is not None:
+        check_choice("the suffix of output", output.suffix, [".nc"])
+        check_outputs([output], force, runs)
+    table = selection.compare_models(_read(runs, reading), _laws(laws), **_method(fitting), progress=watched())
+    if output is None:
+        print(scores_report(table))
+    else:
+        write_first(lambda: save_dataset(table, output, force), scores_report(table), output)
+
+
+def plan(
+    path: Path,
+    options: LimitOptions,
+    fixed: tuple[float | None, float | None],
+    schedule: tuple[str | None, float | None],
+    level: float,
+    output: Path,
+    force: bool,
+) -> None:
+    """`nqmjax plan`."""
+    image, data = pair(output, force, path, options.step_table)
+    limits, model = _limits(options), read_model(path)
+    chosen = model_schedule(model, *schedule)
+    found = run_planning.plan(model, limits, *fixed, schedule=chosen, level=level, progress=watched())
+    report = plan_report(found, model, chosen, _critical(model, found, chosen))
+    write_pair(frontier_figure(found), plan_table(found), image, data, force, report)
+
+
+def plan_table(plan: RunPlan) -> xr.Dataset:
+    """All that a plan holds in one table: the frontier over `limits`, the prices over `limit`, and the best run."""
+    best = {f"best_{name}": values for name, values in plan.best.data_vars.items()}
+    flat = {f"flat_{name}": np.array(ends) for name, ends in plan.flat.items()}
+    return plan.frontier.merge(plan.prices, combine_attrs="override").assign(best).assign_attrs(flat)
+
+
+def _read(path: Path, reading: RunOptions) -> Runs:
+    most = MAX_LOSS if reading.max_loss is None else reading.max_loss
+    return read_runs(path, Schedule(reading.schedule, reading.warmup), most)
+
+
+def _laws(words: Sequence[str]) -> list[str]:
+    """Names of laws, those of a group in its place."""
+    chosen = names(words)
+    for name in chosen:
+        check_choice("laws", name, [*GROUPS, *selection.LAWS])
+    return list(dict.fromkeys(law for name in chosen for law in GROUPS.get(name, [name])))
+
+
+def _method(fitting: FitOptions) -> dict[str, Any]:
+    """Arguments of `fit` and `compare_models`; what is not given keeps its default."""
+    require(fitting.seed >= 0, "seed", fitting.seed, "give a whole number, 0 or more")
+    given = {} if fitting.robust is None else {"robust": fitting.robust}
+    return {"starts": fitting.starts, "seed": fitting.seed, **given}
+
+
+def _limits(options: LimitOptions) -> Limits:
+    """The limits of the options; what is not given keeps its default."""
+    for name in ("parameter_bytes", "example_bytes"):
+        value = getattr(options, name)
+        require(value is None or options.memory is not None, name, value, "give --memory with it, or leave it out")
+    times = ("step_seconds", "work_seconds", "step_table")
+    given = {name: value for name, value in vars(options).items() if value is not None and name not in times}
+    return Limits(**given, step_seconds=_step_seconds(options))
+
+
+def _step_seconds(options: LimitOptions) -> StepTime | StepTable | None:
+    """How long a step takes, None if time is not limited."""
+    fixed, work = options.step_seconds, options.work_seconds
+    if options.step_table is not None:
+        for name, value in {"step_seconds": fixed, "work_seconds": work}.items():
+            require(value is None, name, value, "the table of measured steps says it; leave it or --step-table out")
+        return _step_table(options.step_table)
+    if fixed is None and work is None:
+        return None
+    for name, value in {"step_seconds": fixed, "work_seconds": work}.items():
+        require(value is not None, name, "missing", "give both --step-seconds and --work-seconds, or --step-table")
+    assert fixed is not None
+    assert work is not None
+    for name, value in {"step_seconds": fixed, "work_seconds": work}.items():
+        require(0 <= value < np.inf and fixed + work > 0, name, value, "give seconds, 0 or more, and one of the two above 0")
+    return StepTime(fixed, work, 1.0 if options.devices is None else options.devices)
+
+
+def _step_table(path: Path) -> StepTable:
+    """Measured seconds of steps from a CSV file."""
+    path = input_file(path, ".csv")
+    columns = ("N", "B", "seconds")
+    table = parse_columns(path, *csv_rows(path, "N"), columns, columns)
+    for name in columns:
+        table.check(name, lambda values: values > 0, "give a number above 0")
+    return StepTable(*(table.columns[name] for name in columns))
+
+
+def _critical(model: RunModel, plan: RunPlan, schedule: Schedule) -> xr.Dataset | str:
+    """Critical batch sizes at the best model size, or why there are none."""
+    try:
+        return critical_batch_sizes(model, float(plan.best.model_size), schedule=schedule)
+    except ValueError as error:
+        return f"No critical batch sizes: {error}"

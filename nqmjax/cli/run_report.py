@@ -1,0 +1,152 @@
+"""Runs that are predicted or planned, as text."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from nqmjax.cli.plan_report import columns_text
+from nqmjax.prediction import RunModel
+from nqmjax.run_planning import RunPlan
+
+LETTERS = {"model_size": "N", "batch_size": "B", "steps": "K"}
+"""Settings by their names in files."""
+
+
+def short(value: float) -> str:
+    """A number as people write it: all digits of a whole one that is not long, else four.
+
+    >>> short(20312), short(1.23456e9), short(0.00012345)
+    ('20,312', '1.235e9', '0.0001234')
+    """
+    value = float(value) if float(value).is_integer() else float(f"{value:.4g}")
+    if value.is_integer() and abs(value) < 1e6:
+        return f"{value:,.0f}"
+    return f"{value:.4g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
+
+
+def digits(value: float) -> str:
+    """A number of three digits, see `short`."""
+    return short(float(f"{value:.3g}"))
+
+
+def left(name: str, cells: Sequence[str]) -> dict[str, list[str]]:
+    """A column whose heading and cells stand at the left."""
+    width = max(map(len, [name, *cells]))
+    return {name.ljust(width): [cell.ljust(width) for cell in cells]}
+
+
+def run_text(table: xr.Dataset, model: RunModel, schedule: Any) -> str:
+    """One predicted run, a table without the dimension `run`, in words."""
+    size, batch, steps = (short(float(table[name])) for name in LETTERS)
+    loss, lower, upper, beyond = (float(table[name]) for name in ("loss", "lower", "upper", "beyond"))
+    beyond_text = f"{digits(beyond)} times that of the largest run fitted to"
+    lines = [
+        f"N {size} parameters, B {batch} examples per update, K {steps} updates; {schedule}",
+        f"Loss {loss:.4f} nats, {level_text(table)} {lower:.4f} to {upper:.4f} ({table.attrs['interval']})",
+        f"Compute: {beyond_text}{': this is extrapolation' if beyond > 1 else ''}",
+    ]
+    outside = outside_text(str(table.outside.item()), model)
+    lines += [f"Outside the runs fitted to: {outside}"] if outside else []
+    each = zip(table.law.values.tolist(), table.law_loss.values.tolist(), strict=True)
+    lines += ["Laws: " + ", ".join(f"{name} {value:.4f}" for name, value in each)] if table.sizes["law"] > 1 else []
+    return "\n".join(lines)
+
+
+def level_text(table: xr.Dataset) -> str:
+    """What the intervals of a table are."""
+    return f"{100 * table.attrs['level']:g}% interval"
+
+
+def outside_text(marks: str, model: RunModel) -> str:
+    """Which settings lie outside what was seen, and where that ends.
+
+    Args:
+      marks: an entry of `outside` as `predict` returns it, as in "model_size above, steps below".
+    """
+    pairs = [mark.rsplit(" ", 1) for mark in marks.split(", ") if mark]
+    texts = [f"{LETTERS.get(name, name)} {side} {short(model.seen[name][side == 'above'])}" for name, side in pairs]
+    return ", ".join(text for text, (name, _) in zip(texts, pairs, strict=True) if name in LETTERS)
+
+
+def answers_report(table: xr.Dataset, model: RunModel, details: bool) -> str:
+    """Many predicted runs as a table."""
+    columns = _settings(table) | _losses(table)
+    if details:
+        columns |= left("outside the runs fitted to", [outside_text(str(marks), model) for marks in table.outside.values])
+    rows = [str(number) for number in range(1, table.sizes["run"] + 1)]
+    note = (
+        f"lower, upper: {level_text(table)}s ({table.attrs['interval']}); beyond: compute over the largest that was fitted to"
+    )
+    return f"{columns_text('run', rows, columns)}\n\n{note}"
+
+
+def plan_report(plan: RunPlan, model: RunModel, schedule: Any, critical: xr.Dataset | str) -> str:
+    """The best run, what the limits cost, how flat the optimum is, the frontier, and critical batch sizes.
+
+    Args:
+      critical: as `critical_batch_sizes` returns it, or why there are none.
+    """
+    best = plan.best
+    ranges = [f"{LETTERS[name]} {' to '.join(dict.fromkeys(map(digits, ends)))}" for name, ends in plan.flat.items()]
+    return "\n\n".join(
+        [
+            "The best run:",
+            f"{run_text(best, model, schedule)}\nCosts: {_costs(best, model)}",
+            _prices(plan.prices, model),
+            f"At most 1% more loss, the other setting at its best: {', '.join(ranges)}{_edge(best, model)}",
+            _frontier(plan.frontier),
+            critical if isinstance(critical, str) else _critical(critical),
+        ]
+    )
+
+
+def _costs(best: xr.Dataset, model: RunModel) -> str:
+    units = {"compute": f"({model.compute_unit})", "examples": "examples", "seconds": "seconds", "memory": "bytes of memory"}
+    texts = [f"{short(float(best[name]))} {unit}" for name, unit in units.items() if name in best]
+    return ", ".join(["compute " + texts[0], *texts[1:]])
+
+
+def _edge(best: xr.Dataset, model: RunModel) -> str:
+    """A line that says so where the best batch size is the smallest or the largest of those seen, or nothing."""
+    for name, end in zip(("smallest", "largest"), model.seen["batch_size"], strict=True):
+        if abs(float(best.batch_size) - end) <= 0.5:
+            return f"\nB is the {name} of the runs fitted to; what lies beyond is searched only with --{name}-batch"
+    return ""
+
+
+def _prices(prices: xr.Dataset, model: RunModel) -> str:
+    """What each limit allows, how much of it is used, and what more of it would bring."""
+    names = [str(name) for name in prices.limit.values]
+    columns = {"allowed": [short(value) for value in prices.allowed.values]}
+    columns |= {"used": [f"{value:.1%}" for value in prices.used.values]}
+    columns |= {"loss if doubled": [f"{value:.4f}" for value in prices.loss_if_doubled.values]}
+    columns |= {"gain": [f"{value:.4f}" for value in prices.gain.values]}
+    return columns_text("limit", names, columns)
+
+
+def _frontier(table: xr.Dataset) -> str:
+    """The best runs under multiples of the limits."""
+    rows = [f"{value:g}" if value >= 1 else f"1/{1 / value:g}" for value in table.limits.values]
+    note = f"lower, upper: {level_text(table)}s; beyond: compute over the largest that was fitted to; limits: all but memory"
+    return f"{columns_text('limits times', rows, _settings(table) | _losses(table))}\n\n{note}"
+
+
+def _critical(table: xr.Dataset) -> str:
+    """Critical batch sizes along the loss."""
+    bounds = [{"at least": "> ", "at most": "< "}.get(str(bound), "") for bound in table.bound.values]
+    pairs = zip(bounds, table.critical_batch_size.values, strict=True)
+    cells = ["-" if np.isnan(value) else bound + digits(value) for bound, value in pairs]
+    columns = {"critical batch size": cells}
+    head = f"Critical batch sizes of N {short(table.attrs['model_size'])}, at 20% more examples than perfect scaling:"
+    return f"{head}\n\n{columns_text('loss', [f'{loss:.3f}' for loss in table.loss.values], columns)}"
+
+
+def _settings(table: xr.Dataset) -> dict[str, list[str]]:
+    return {letter: [short(value) for value in table[name].values] for name, letter in LETTERS.items()}
+
+
+def _losses(table: xr.Dataset) -> dict[str, list[str]]:
+    columns = {name: [f"{value:.4f}" for value in table[name].values] for name in ("loss", "lower", "upper")}
+    return columns | {"beyond": [digits(value) for value in table.beyond.values]}
