@@ -160,8 +160,8 @@ def fit_law(
     >>> fitted.mean_squared_error < 1e-5
     True
     """
-    check_fit(runs, law, robust)
-    check_starts(starts)
+    check_fit(runs, law, robust, name)
+    check_starts(starts, seed)
     parameters = law.parameters(scale_of(runs))
     lanes = [lane(law, runs, runs.weight, start) for start in starting_points(parameters, starts, seed)]
     with tqdm(desc=f"fitting {name or law}", total=starts, unit=" starts", delay=2, disable=not progress, leave=False) as bar:
@@ -169,17 +169,18 @@ def fit_law(
     return fitted_law(name, law, runs, lanes[0], found)
 
 
-def check_fit(runs: Runs, law: Law, robust: float) -> None:
+def check_fit(runs: Runs, law: Law, robust: float, name: str = "") -> None:
     """Raise `ValueError` unless the runs can tell the parameters of the law."""
     require(robust > 0, "robust", robust, "give an error of the log loss above 0, or inf")
     known, needed = int((runs.weight > 0).sum()), len(law.names)
     simpler = "choose a law of fewer parameters (chinchilla has 5), or give more runs"
-    require(known > needed, "the number of runs", known, f"{law} has {needed} parameters: {simpler}")
+    require(known > needed, "the number of runs", known, f"the law {name or law} has {needed} parameters: {simpler}")
 
 
-def check_starts(starts: int) -> None:
-    """Raise `ValueError` unless `starts` is a number of searches."""
+def check_starts(starts: int, seed: int) -> None:
+    """Raise `ValueError` for what is no number of searches or no seed."""
     require(int(starts) == starts and starts >= 1, "starts", starts, "give a whole number, at least 1")
+    require(int(seed) == seed and seed >= 0, "seed", seed, "give a whole number, 0 or more")
 
 
 def fitted_law(name: str, law: Law, runs: Runs, lane: Lane, found: Minimum) -> FittedLaw:

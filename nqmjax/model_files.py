@@ -27,7 +27,7 @@ MEANING = {
     "coordinates": "of the parameters named beside them, see the law's documentation; most are logarithms",
     "noise": "standard deviation of the logarithm of the loss",
     "intervals": "laplace: covariance of the coordinates; bootstrap: coordinates fitted to resampled runs",
-    "seen": "smallest and largest value in the runs; compute is parameters x examples",
+    "settings": "parameters, examples per update and updates of each run",
 }
 """What stands in the file's numbers."""
 
@@ -83,7 +83,7 @@ def _document(model: RunModel) -> dict[str, Any]:
         "nqmjax": version("nqmjax"),
         "meaning": MEANING,
         "summary": list(model.summary),
-        "seen": {name: list(ends) for name, ends in model.seen.items()},
+        "settings": model.settings.tolist(),
         "learning_rate": model.learning_rate,
         "compute_factor": model.compute_factor,
         "compute_unit": model.compute_unit,
@@ -138,7 +138,7 @@ def _model(document: dict[str, Any]) -> RunModel:
     model = RunModel(
         laws,
         intervals,
-        {name: (float(low), float(high)) for name, (low, high) in document["seen"].items()},
+        _array(document, "settings", (-1, 3)),
         Schedule(schedule["family"], schedule["warmup"], tuple((name, value) for name, value in schedule["options"])),
         float(document["learning_rate"]),
         float(document["compute_factor"]),

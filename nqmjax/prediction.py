@@ -2,18 +2,20 @@ r"""Predicting the loss of runs that nobody has made yet, with intervals.
 
 A `RunModel` is one fitted law or several, whose predictions of the log loss are averaged. The variance of a prediction is
 
-    inflation^2 ( noise^2 + mean_m v_m + spread / M ),
+    noise^2 + inflation^2 ( mean_m v_m + spread / M ),
 
 `v_m` the variance that the uncertain coordinates of law `m` cause, `spread` the variance between the `M` laws. "laplace" takes
 `v_m = g^T Sigma g`, with the gradient `g` and the covariance `Sigma` at the minimum; "bootstrap" the mean squared deviation of
 the predictions of fits to resampled runs. The inflation is measured, not derived: it is what made intervals of that kind cover
-runs of more compute than those fitted to.
+runs of more compute than those fitted to. `noise` is that of the fit.
 """
 
 import dataclasses
 import functools
 import math
+import os
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -53,7 +55,7 @@ class RunModel:
     Args:
       laws: the fitted laws; the logarithms of their losses are averaged.
       intervals: by name, "laplace" (curvature at the minimum) and "bootstrap" (budgets and groups of runs drawn anew).
-      seen: smallest and largest value of `model_size`, `batch_size`, `steps` and `compute` (N B K) in the runs.
+      settings: model size, batch size and number of updates of the runs, shape `(runs, 3)`.
       schedule: of runs of which nothing else is said: the commonest of those seen.
       learning_rate: likewise, the geometric mean.
       compute_factor: compute of a run over N B K, in `compute_unit`.
@@ -64,13 +66,19 @@ class RunModel:
 
     laws: tuple[FittedLaw, ...]
     intervals: Mapping[str, Interval]
-    seen: Mapping[str, tuple[float, float]]
+    settings: np.ndarray
     schedule: Schedule
     learning_rate: float
     compute_factor: float
     compute_unit: str
     scores: xr.Dataset | None
     summary: tuple[str, ...]
+
+    @property
+    def seen(self) -> dict[str, tuple[float, float]]:
+        """Smallest and largest `model_size`, `batch_size`, `steps` and `compute` (N B K) of the runs."""
+        columns = dict(zip((*SIZES, "compute"), (*self.settings.T, self.settings.prod(axis=1)), strict=True))
+        return {name: (float(values.min()), float(values.max())) for name, values in columns.items()}
 
     @property
     def best_interval(self) -> str:
@@ -110,8 +118,8 @@ def predict(
 
     Returns:
       `xarray.Dataset` over `run`: the settings, `loss`, `lower`, `upper`, `deviation` (of the log loss), `beyond` (compute
-      over the largest seen; at most 1 is within the data), `outside` (names of the settings outside their ranges), and the
-      loss of each `law`.
+      over the largest seen; at most 1 is within the data), `outside` (names of the settings outside their ranges), `nearest`
+      (the factor by which N, B or K, whichever differs most, is off in the run that is nearest), and the loss of each `law`.
 
     Raises:
       ValueError: an argument is out of its range.
@@ -140,6 +148,7 @@ def predict(
         "deviation": ("run", deviation, {"units": "1", "long_name": "standard deviation of the log loss"}),
         "beyond": ("run", compute / model.seen["compute"][1], {"units": "1", "long_name": "compute over the largest seen"}),
         "outside": ("run", outside(model, settings)),
+        "nearest": ("run", nearest(model, settings), {"units": "1", "long_name": "factor in N, B or K to the nearest run"}),
         "law_loss": (("law", "run"), np.exp(each), nats),
     }
     found = model.intervals[interval]
@@ -150,10 +159,12 @@ def predict(
 def log_predictions(model: RunModel, inputs: Inputs, interval: str) -> tuple[np.ndarray, np.ndarray]:
     """Log losses `(laws, runs)`, and the variance `(runs,)` of the mean over laws as a prediction of a run."""
     found = model.intervals[interval]
-    pairs = [law_prediction(law, known, inputs, interval) for law, known in zip(model.laws, found.coordinates, strict=True)]
+    predict_one = functools.partial(law_prediction, inputs=inputs, interval=interval)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the first time, each law is compiled
+        pairs = list(pool.map(predict_one, model.laws, found.coordinates))
     each, variances = (np.stack([pair[k] for pair in pairs]) for k in (0, 1))
-    noise = np.mean([fitted.noise**2 for fitted in model.laws])
-    return each, found.inflation**2 * combined_variance(each, variances, noise)
+    noise = float(np.mean([fitted.noise**2 for fitted in model.laws]))
+    return each, noise + found.inflation**2 * model_variance(each, variances)
 
 
 def law_prediction(fitted: FittedLaw, known: np.ndarray, inputs: Inputs, interval: str) -> tuple[np.ndarray, np.ndarray]:
@@ -164,17 +175,21 @@ def law_prediction(fitted: FittedLaw, known: np.ndarray, inputs: Inputs, interva
         return np.asarray(value), np.asarray(variance)
 
 
-def combined_variance(each: np.ndarray, variances: np.ndarray, noise: Any) -> np.ndarray:
-    """Variance of the mean over laws (axis 0) as a prediction: noise, that of the coordinates, and that between the laws."""
+def model_variance(each: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    """Variance `(runs,)` of the mean over laws (axis 0): that of their coordinates, and that between the laws."""
     spread = each.var(axis=0, ddof=1) / len(each) if len(each) > 1 else 0.0
-    return noise + variances.mean(axis=0) + spread
+    return variances.mean(axis=0) + spread
 
 
 def mean_log_losses(model: RunModel, inputs: Inputs) -> np.ndarray:
     """Log losses `(runs,)` of the mean over laws, without intervals."""
-    with jax.enable_x64():
-        each = [_log_loss(fitted.law, fitted.scale, fitted.coordinates, inputs) for fitted in model.laws]
-    return np.mean([np.asarray(values) for values in each], axis=0)
+
+    def one(fitted: FittedLaw) -> np.ndarray:
+        with jax.enable_x64():
+            return np.asarray(_log_loss(fitted.law, fitted.scale, fitted.coordinates, inputs))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.mean(list(pool.map(one, model.laws)), axis=0)
 
 
 @functools.partial(jax.jit, static_argnames="law")
@@ -197,6 +212,13 @@ def _bootstrap(law: Law, scale: Any, coordinates: Any, replicates: Any, inputs: 
     found = law.log_loss(coordinates, inputs, scale)
     others = jax.lax.map(lambda x: law.log_loss(x, inputs, scale), replicates)
     return found, jnp.mean((others - found) ** 2, axis=0)
+
+
+def nearest(model: RunModel, settings: RunSettings) -> np.ndarray:
+    """For each run, the least factor within which a run that was fitted to has the same N, B and K."""
+    asked = np.stack([getattr(settings, name) for name in SIZES], axis=-1)
+    distances = abs(np.log(asked)[:, None] - np.log(model.settings)).max(axis=-1)
+    return np.exp(distances.min(axis=1))
 
 
 def outside(model: RunModel, settings: RunSettings) -> list[str]:

@@ -71,13 +71,14 @@ def read_runs(path: str | os.PathLike, schedule: Schedule = COSINE, max_loss: fl
     return assemble(settings, **columns, row=np.array([row for row, _ in rows]), excluded=excluded, source=str(path))
 
 
-def read_settings(path: str | os.PathLike, schedule: Schedule = COSINE) -> RunSettings:
+def read_settings(path: str | os.PathLike, schedule: Schedule = COSINE, learning_rate: float = 1.0) -> RunSettings:
     """Settings of runs that are to be predicted from a CSV file; all rows, whether they are excluded or not.
 
     Args:
       path: a file with the columns `N`, `B`, `K` and, if need be, `learning_rate`, `schedule`, `warmup`, `final` and
         `cooldown`. The other columns of `read_runs` may be there, and are not looked at.
       schedule: what holds where the file names no schedule, warm-up, `final` or `cooldown`.
+      learning_rate: peak rate where the file has no such column.
 
     Raises:
       ValueError: the file is missing, is no CSV or lacks a column, or an entry is out of its range.
@@ -85,7 +86,7 @@ def read_settings(path: str | os.PathLike, schedule: Schedule = COSINE) -> RunSe
     path = input_file(path, ".csv")
     others = ("loss", "weight", "C", "group", "type", *FLAGS)
     table = parse_columns(path, *csv_rows(path, "N"), REQUIRED, (*KNOWN, *others), ("schedule", *others), SHARES)
-    return _settings(table, schedule)
+    return _settings(table, schedule, learning_rate)
 
 
 def _without_excluded(
@@ -109,12 +110,13 @@ def _flag(path: Path, row: int, name: str, cell: str) -> bool:
     return TRUTH[cell.lower()]
 
 
-def _settings(table: Table, default: Schedule) -> RunSettings:
+def _settings(table: Table, default: Schedule, learning_rate: float = 1.0) -> RunSettings:
     check_schedule(default)
     default.pieces(1)
     names = [name for name in ("model_size", "batch_size", "steps", "learning_rate") if COLUMNS[name].name in table.columns]
     columns = {name: _numbers(table, name) for name in names}
-    return run_settings(**columns, schedule=[_schedule(table, index, default) for index in range(len(columns["steps"]))])
+    schedules = [_schedule(table, index, default) for index in range(len(columns["steps"]))]
+    return run_settings(**{"learning_rate": learning_rate} | columns, schedule=schedules)
 
 
 def _numbers(table: Table, name: str) -> np.ndarray:

@@ -199,7 +199,7 @@ def plan(
     jobs = [limits, *(_relaxed(limits, [name], 2.0) for name in used)]
     paid = [name for name in used if name != "memory"]
     multiples = [_relaxed(limits, paid, factor) for factor in FRONTIER]
-    feasible = [one for one in [*jobs, *multiples] if _most_steps(model, one, *space.corners).max() >= 1]
+    feasible = [one for one in [*jobs, *multiples] if _most_steps(model, one, *space.grid()).max() >= 1]
     bar = tqdm(feasible, desc="planning", unit=" plans", delay=2, disable=not progress, leave=False)
     found = {id(one): _search(model, one, space, schedule) for one in bar}
     best, *relaxed = (found[id(one)] for one in jobs)
@@ -209,7 +209,7 @@ def plan(
         _table(model, limits, [(limits, best)], schedule, level).isel(run=0),
         frontier.assign_coords(limits=list(drawn)),
         _prices(model, limits, best, used, [one.loss for one in relaxed]),
-        _flat(model, limits, _around(space, best, AROUND), schedule),
+        _flat(model, limits, space, best, schedule),
     )
 
 
@@ -219,18 +219,22 @@ class _Space(NamedTuple):
     model_size: tuple[float, float]
     batch_size: tuple[float, float]
 
-    @property
-    def corners(self) -> tuple[np.ndarray, np.ndarray]:
-        """A coarse grid over the whole space: model and batch sizes."""
-        sizes, batches = (np.geomspace(*ends, POINTS) for ends in self)
-        return np.repeat(sizes, POINTS), np.tile(batches, POINTS)
+    def grid(self, shape: tuple[int, int] = (POINTS, POINTS)) -> tuple[np.ndarray, np.ndarray]:
+        """Model and batch sizes of the cells of a grid over the space, equally spaced in their logarithms."""
+        sizes, batches = (np.geomspace(*ends, count) for ends, count in zip(self, shape, strict=True))
+        return np.repeat(sizes, shape[1]), np.tile(batches, shape[0])
 
 
 def _space(model: RunModel, limits: Limits, model_size: float | None, batch_size: float | None) -> _Space:
     """The ranges: as asked for, else models from the smallest seen to far beyond, and batches between those seen."""
     seen = model.seen
-    sizes = (limits.smallest_model or seen["model_size"][0], limits.largest_model or 1e4 * seen["model_size"][1])
-    batches = (limits.smallest_batch or seen["batch_size"][0], limits.largest_batch or seen["batch_size"][1])
+
+    def given(name: str, default: float) -> float:
+        value = getattr(limits, name)
+        return default if value is None else float(value)
+
+    sizes = (given("smallest_model", seen["model_size"][0]), given("largest_model", 1e4 * seen["model_size"][1]))
+    batches = (given("smallest_batch", seen["batch_size"][0]), given("largest_batch", seen["batch_size"][1]))
     if model_size is not None:
         sizes = (float(model_size), float(model_size))
     if batch_size is not None:
@@ -247,12 +251,12 @@ def _most_steps(model: RunModel, limits: Limits, model_size: np.ndarray, batch_s
     return np.minimum.reduce([np.full(model_size.shape, MOST_STEPS), *each.values()])
 
 
-def _losses(model: RunModel, limits: Limits, space: _Space, schedule: Schedule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Model sizes, batch sizes and log losses on a grid over the space, inf where the limits leave no update."""
-    sizes, batches = space.corners
+def _losses(model: RunModel, limits: Limits, cells: tuple[np.ndarray, np.ndarray], schedule: Schedule) -> np.ndarray:
+    """Log losses of cells, model and batch sizes, inf where the limits leave no update."""
+    sizes, batches = cells
     steps = _most_steps(model, limits, sizes, batches)
     settings = run_settings(sizes, batches, np.maximum(steps, 1.0), model.learning_rate, schedule)
-    return sizes, batches, np.where(steps >= 1, mean_log_losses(model, law_inputs(settings)), np.inf)
+    return np.where(steps >= 1, mean_log_losses(model, law_inputs(settings)), np.inf)
 
 
 def _search(model: RunModel, limits: Limits, space: _Space, schedule: Schedule) -> _Best:
@@ -260,9 +264,10 @@ def _search(model: RunModel, limits: Limits, space: _Space, schedule: Schedule) 
     found, narrower = [], space
     factor = max(high / low for low, high in space)
     for number in range(ROUNDS):
-        sizes, batches, losses = _losses(model, limits, narrower, schedule)
+        cells = narrower.grid()
+        losses = _losses(model, limits, cells, schedule)
         at = int(losses.argmin())
-        found.append(_Best(float(sizes[at]), float(batches[at]), math.exp(losses[at])))
+        found.append(_Best(float(cells[0][at]), float(cells[1][at]), math.exp(losses[at])))
         narrower = _around(space, min(found, key=lambda one: one.loss), factor ** (0.5 / 6 ** (number + 1)))
     return min(found, key=lambda one: one.loss)
 
@@ -274,12 +279,18 @@ def _around(space: _Space, best: _Best, factor: float) -> _Space:
     return _Space(*((max(low, middle / factor), min(high, middle * factor)) for (low, high), middle in ranges))
 
 
-def _flat(model: RunModel, limits: Limits, space: _Space, schedule: Schedule) -> dict[str, tuple[float, float]]:
-    """Ranges of model and batch size whose best loss is at most 1% above the least."""
-    sizes, batches, losses = _losses(model, limits, space, schedule)
-    near = losses <= losses.min() + math.log1p(FLAT)
-    pairs = {"model_size": sizes[near], "batch_size": batches[near]}
-    return {name: (float(values.min()), float(values.max())) for name, values in pairs.items()}
+def _flat(model: RunModel, limits: Limits, space: _Space, best: _Best, schedule: Schedule) -> dict[str, tuple[float, float]]:
+    """Ranges of model and batch size, within a factor of the best, that cost at most 1% of loss more, the other at its best."""
+    wide, near = _around(space, best, AROUND), _around(space, best, AROUND**0.4)
+    shapes = {"model_size": (POINTS * 5, POINTS // 5), "batch_size": (POINTS // 5, POINTS * 5)}
+    spaces = {"model_size": _Space(wide.model_size, near.batch_size), "batch_size": _Space(near.model_size, wide.batch_size)}
+    found = {}
+    for place, name in enumerate(shapes):
+        cells = spaces[name].grid(shapes[name])
+        flat = _losses(model, limits, cells, schedule) <= math.log(best.loss * (1 + FLAT))
+        values = np.append(cells[place][flat], best[place])
+        found[name] = (float(values.min()), float(values.max()))
+    return found
 
 
 def _table(
@@ -329,9 +340,8 @@ def _check_limits(limits: Limits) -> None:
         require(value is None or 0 < value < math.inf, name, value, "give a number above 0, or leave it out")
     given = [name for name in SPENT[:4] if getattr(limits, name) is not None]
     require(bool(given), "limits", "empty", f"without a limit training never ends; give one of {', '.join(SPENT[:4])}")
-    clock = (limits.seconds is None) == (limits.step_seconds is None)
-    remedy = "give both the seconds of the run and those of a step, or neither"
-    require(clock, "seconds", limits.seconds, remedy)
+    clock = limits.seconds is None or limits.step_seconds is not None
+    require(clock, "seconds", limits.seconds, "give the seconds of a step too, step_seconds")
     for name in ("parameter_bytes", "devices"):
         require(0 < getattr(limits, name) < math.inf, name, getattr(limits, name), "give a number above 0")
     require(0 <= limits.example_bytes < math.inf, "example_bytes", limits.example_bytes, "give bytes, 0 or more")
@@ -339,7 +349,7 @@ def _check_limits(limits: Limits) -> None:
 
 def _check_feasible(model: RunModel, limits: Limits, space: _Space) -> None:
     """Raise `ValueError` if no cell of the space leaves an update: which limit stands in the way, and by how much."""
-    sizes, batches = space.corners
+    sizes, batches = space.grid()
     together = _most_steps(model, limits, sizes, batches)
     if together.max() >= 1:
         return

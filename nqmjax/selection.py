@@ -13,6 +13,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from statistics import NormalDist
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ from nqmjax.laws.base import Law, law_inputs, scale_of, starting_points
 from nqmjax.laws.baselines import Chinchilla, Kaplan
 from nqmjax.laws.quadratic import QuadraticLaw
 from nqmjax.least_squares import Minimum
-from nqmjax.prediction import Interval, RunModel, combined_variance, law_prediction
+from nqmjax.prediction import Interval, RunModel, law_prediction, model_variance
 from nqmjax.runs import Runs
 
 SIZED = {"rate_by_size": True, "delay": True}
@@ -63,7 +64,10 @@ REPLICATES = 16
 """Bootstrap replicates."""
 
 LEVEL = 0.9
-"""Level at which intervals are inflated."""
+"""Level at which intervals are inflated,"""
+
+REACH = NormalDist().inv_cdf(0.5 + LEVEL / 2)
+"""and the standard deviations that they reach."""
 
 
 class Fold(NamedTuple):
@@ -110,10 +114,7 @@ def fit(
     """
     check_spread(runs)
     chosen = _laws(laws)
-    needed = min(len(law.names) for law in chosen.values())
-    enough = {name: law for name, law in chosen.items() if len(law.names) < int((runs.weight > 0).sum())}
-    for law in list(enough.values()) or [min(chosen.values(), key=lambda law: len(law.names))]:
-        check_fit(runs, law, robust)
+    enough = _fitting(runs, chosen, robust)
     tests = folds(runs, max(len(law.names) for law in enough.values()))
     with tqdm(
         desc="fitting", total=len(enough) * (starts + len(tests)), unit=" fits", delay=2, disable=not progress, leave=False
@@ -128,13 +129,13 @@ def fit(
     return RunModel(
         tuple(one.fitted for one in members),
         intervals,
-        _seen(runs),
+        np.stack([runs.model_size, runs.batch_size, runs.steps], axis=-1)[runs.weight > 0],
         Counter(runs.settings.schedule).most_common(1)[0][0],
         scale_of(runs).learning_rate,
         float(np.exp(np.log(runs.compute / (runs.model_size * runs.batch_size * runs.steps)).mean())),
         runs.compute_unit,
         scores,
-        _summary(runs, set(chosen) - set(enough), needed),
+        _summary(runs, set(chosen) - set(enough)),
     )
 
 
@@ -144,16 +145,14 @@ def compare_models(
     """Errors of laws in training and on runs left out, and of the best ensemble of them.
 
     Args:
-      runs, laws, starts, robust, seed, progress: see `fit`.
+      runs, laws, starts, robust, seed, progress: see `fit`; laws with too many parameters are passed over here too.
 
     Returns:
       `xarray.Dataset` over `law`, the last row the ensemble: `parameters`, mean squared errors of the log loss `training`,
       `budget_out` and `forward`, `bias` (mean error forward), `score`, and `members` as text.
     """
     check_spread(runs)
-    chosen = _laws(laws)
-    for law in chosen.values():
-        check_fit(runs, law, robust)
+    chosen = _fitting(runs, _laws(laws), robust)
     tests = folds(runs, max(len(law.names) for law in chosen.values()))
     with tqdm(
         desc="fitting", total=len(chosen) * (starts + len(tests)), unit=" fits", delay=2, disable=not progress, leave=False
@@ -184,7 +183,7 @@ def _evaluate_all(
     laws: Mapping[str, Law], runs: Runs, tests: tuple[Fold, ...], starts: int, robust: float, seed: int, bar: tqdm
 ) -> dict[str, Evaluation]:
     """Evaluate laws on all cores: one compiles while another is searched."""
-    check_starts(starts)
+    check_starts(starts, seed)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(lambda name: evaluate(name, laws[name], runs, tests, starts, robust, seed, bar), laws)
         return dict(zip(laws, found, strict=True))
@@ -325,14 +324,15 @@ def _intervals(
     target = np.log(runs.loss)
     found = {}
     for kind, (full, variances) in known.items():
-        ratios = []
+        parts = []
         for place, number in enumerate(forward):
             left_out = ~tests[number].train & (runs.weight > 0)
             each = np.stack([one.predictions[number] for one in members])
-            noise = np.mean([one.folds[number].noise ** 2 for one in members])
-            variance = combined_variance(each, np.stack([part[place] for part in variances]), noise)
-            ratios.append(abs(each.mean(axis=0) - target)[left_out] / np.sqrt(variance[left_out]))
-        found[kind] = Interval(full, *_inflation(ratios))
+            noise = float(np.mean([one.folds[number].noise ** 2 for one in members]))
+            variance = model_variance(each, np.stack([part[place] for part in variances]))
+            excess = np.maximum(((each.mean(axis=0) - target) / REACH) ** 2 - noise, 0.0)
+            parts.append(np.sqrt(excess / variance)[left_out])
+        found[kind] = Interval(full, *_inflation(parts))
     return found
 
 
@@ -343,17 +343,19 @@ def _variances(runs: Runs, one: Evaluation, forward: list[int], replicates: list
     return [law_prediction(one.folds[number], part, inputs, "bootstrap")[1] for number, part in pairs]
 
 
-def _inflation(ratios: list[np.ndarray]) -> tuple[float, float, float]:
-    """The factor on intervals, the coverage of each fold with the factor of the others, and the coverage without one."""
-    reach = 1.6448536269514722  # of a normal distribution, for 90%
+def _inflation(needed: list[np.ndarray]) -> tuple[float, float, float]:
+    """The factor on the model's part, the coverage of each fold with the factor of the others, and that without one.
+
+    `needed` are the factors with which the intervals of the runs left out by each fold would just cover them.
+    """
 
     def factor(parts: list[np.ndarray]) -> float:
-        return max(1.0, float(np.quantile(np.concatenate(parts), LEVEL)) / reach) if parts else 1.0
+        return max(1.0, float(np.quantile(np.concatenate(parts), LEVEL))) if parts else 1.0
 
-    if not ratios:
+    if not needed:
         return 1.0, math.nan, math.nan
-    inside = [part <= reach * factor(ratios[:k] + ratios[k + 1 :]) for k, part in enumerate(ratios)]
-    return factor(ratios), float(np.concatenate(inside).mean()), float((np.concatenate(ratios) <= reach).mean())
+    inside = [part <= factor(needed[:k] + needed[k + 1 :]) for k, part in enumerate(needed)]
+    return factor(needed), float(np.concatenate(inside).mean()), float((np.concatenate(needed) <= 1).mean())
 
 
 def _bar(total: int, progress: bool) -> tqdm:
@@ -370,14 +372,14 @@ def _laws(laws: Any) -> dict[str, Law]:
     return {name: LAWS[name] for name in names}
 
 
-def _seen(runs: Runs) -> dict[str, tuple[float, float]]:
-    columns = {"model_size": runs.model_size, "batch_size": runs.batch_size, "steps": runs.steps}
-    columns["compute"] = runs.model_size * runs.batch_size * runs.steps
-    known = runs.weight > 0
-    return {name: (float(values[known].min()), float(values[known].max())) for name, values in columns.items()}
+def _fitting(runs: Runs, laws: Mapping[str, Law], robust: float) -> dict[str, Law]:
+    """The laws that have fewer parameters than there are runs; raises `ValueError` if none has."""
+    fewest = min(laws, key=lambda name: len(laws[name].names))
+    check_fit(runs, laws[fewest], robust, fewest)
+    return {name: law for name, law in laws.items() if len(law.names) < int((runs.weight > 0).sum())}
 
 
-def _summary(runs: Runs, passed_over: set[str], needed: int) -> tuple[str, ...]:
+def _summary(runs: Runs, passed_over: set[str]) -> tuple[str, ...]:
     lines = [repr(runs)]
     reasons = Counter(run.reason for run in runs.excluded)
     lines += [f"{count} excluded: {reason}" for reason, count in reasons.items()]

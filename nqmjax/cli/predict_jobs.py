@@ -1,23 +1,21 @@
 """What `nqmjax predict` does; it imports little, so that answers come quickly."""
 
 import csv
-import dataclasses
 import io
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import xarray as xr
 
 from nqmjax import prediction
 from nqmjax.checks import require
 from nqmjax.cli.run_report import LETTERS, answers_report, run_text
-from nqmjax.files import check_output, csv_rows, write_atomically
+from nqmjax.files import check_output, write_atomically
 from nqmjax.model_files import read_model
 from nqmjax.plan_files import read_plan
 from nqmjax.prediction import RunModel
 from nqmjax.run_files import read_settings
-from nqmjax.settings import RunSettings, Schedule
+from nqmjax.settings import Schedule
 
 
 class Run(NamedTuple):
@@ -61,7 +59,8 @@ def predict(
     if output is not None:
         _check_answers(output, force, model, runs)
     found = read_model(model)
-    table = prediction.predict(found, _settings(found, runs, schedule), **accuracy._asdict())
+    settings = read_settings(runs, model_schedule(found, *schedule), found.learning_rate)
+    table = prediction.predict(found, settings, **accuracy._asdict())
     if output is None:
         print(answers_report(table, found, details))
         return
@@ -98,14 +97,6 @@ def model_schedule(model: RunModel, family: str | None, warmup: float | None) ->
     """The schedule of the options, that of the runs fitted to where they say nothing."""
     schedule = model.schedule if family is None else Schedule(family, model.schedule.warmup)
     return schedule if warmup is None else schedule._replace(warmup=warmup)
-
-
-def _settings(model: RunModel, path: Path, schedule: tuple[str | None, float | None]) -> RunSettings:
-    """The runs of a file, at the learning rate of the runs fitted to where the file has none."""
-    settings = read_settings(path, model_schedule(model, *schedule))
-    if "learning_rate" in csv_rows(path, "N")[0]:
-        return settings
-    return dataclasses.replace(settings, learning_rate=np.full(len(settings), model.learning_rate))
 
 
 def _check_answers(output: Path, force: bool, *sources: Path) -> None:

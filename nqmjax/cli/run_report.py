@@ -13,6 +13,9 @@ from nqmjax.run_planning import RunPlan
 LETTERS = {"model_size": "N", "batch_size": "B", "steps": "K"}
 """Settings by their names in files."""
 
+FAR = 2.0
+"""Factor in a setting from which the nearest run is worth a word."""
+
 
 def short(value: float) -> str:
     """A number as people write it: all digits of a whole one that is not long, else four.
@@ -49,6 +52,8 @@ def run_text(table: xr.Dataset, model: RunModel, schedule: Any) -> str:
     ]
     outside = outside_text(str(table.outside.item()), model)
     lines += [f"Outside the runs fitted to: {outside}"] if outside else []
+    near = float(table.nearest)
+    lines += [f"The nearest run fitted to differs by a factor of {digits(near)} in N, B or K"] if near > FAR else []
     each = zip(table.law.values.tolist(), table.law_loss.values.tolist(), strict=True)
     lines += ["Laws: " + ", ".join(f"{name} {value:.4f}" for name, value in each)] if table.sizes["law"] > 1 else []
     return "\n".join(lines)

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.stats import qmc
 
 from nqmjax.power_law_sums import COARSE, Rule
 from nqmjax.runs import Runs
@@ -126,5 +125,7 @@ def _pieces(schedule: Schedule, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def starting_points(parameters: Sequence[Parameter], count: int, seed: int = 0) -> np.ndarray:
     """Coordinates `(count, parameters)` spread evenly over the ranges: a scrambled Latin hypercube."""
+    from scipy.stats import qmc  # takes a second to import, which predictions do not need
+
     low, high = (np.array([getattr(parameter, name) for parameter in parameters]) for name in ("low", "high"))
     return low + qmc.LatinHypercube(len(parameters), rng=seed).random(count) * (high - low)
