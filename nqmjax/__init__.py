@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from nqmjax.dynamics import risk, risk_curve, spectral_radius, stability_edge, stationary_risk
     from nqmjax.files import read_spectrum
     from nqmjax.fitting import FittedLaw, fit_law, identification
+    from nqmjax.limits import Limits, StepTable, StepTime
     from nqmjax.model_files import read_model, write_model
     from nqmjax.montecarlo import monte_carlo, precondition
     from nqmjax.optimizers import QHM, SGD, Averaged, HeavyBall, LinearOptimizer, Nesterov, Preconditioned
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from nqmjax.prediction import RunModel, predict
     from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
     from nqmjax.run_files import read_runs, read_settings
-    from nqmjax.run_planning import Limits, StepTable, StepTime, critical_batch_sizes, plan
+    from nqmjax.run_planning import critical_batch_sizes, plan
     from nqmjax.runs import Runs, make_runs
     from nqmjax.schedule_search import optimize_schedule, steps_to_target_with_schedule
     from nqmjax.selection import compare_models, fit
@@ -79,7 +80,8 @@ _HOME = {
     "run_files": ["read_runs", "read_settings"],
     "selection": ["fit", "compare_models"],
     "prediction": ["predict", "RunModel"],
-    "run_planning": ["plan", "Limits", "StepTime", "StepTable", "critical_batch_sizes"],
+    "limits": ["Limits", "StepTime", "StepTable"],
+    "run_planning": ["plan", "critical_batch_sizes"],
     "model_files": ["write_model", "read_model"],
     "fitting": ["fit_law", "identification", "FittedLaw"],
     "bounds": ["bayes_bound", "flat_prior_bound", "bayes_examples"],

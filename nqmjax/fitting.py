@@ -23,7 +23,7 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax.checks import require
+from nqmjax.checks import numeric, require
 from nqmjax.laws.base import Inputs, Law, Scale, law_inputs, scale_of, starting_points
 from nqmjax.least_squares import Minimum, minimize
 from nqmjax.power_law_sums import COARSE, FINE
@@ -69,7 +69,7 @@ class FittedLaw:
       law: the formula.
       scale: what its coordinates are measured in.
       coordinates: at the minimum, shape `(parameters,)`.
-      covariance: of the coordinates, from the curvature at the minimum (Laplace), shape `(parameters, parameters)`.
+      covariance: of the coordinates (Laplace), `(J^T J / noise^2 + prior^-2)^-1`, shape `(parameters, parameters)`.
       noise: standard deviation of the log loss about the law.
       mean_squared_error: of the log loss over the runs.
       jacobian: of the weighted residuals of the runs at the minimum, shape `(runs, parameters)`.
@@ -90,7 +90,8 @@ class FittedLaw:
 
 
 def lane(law: Law, runs: Runs, weight: np.ndarray, start: np.ndarray) -> Lane:
-    """A search over the runs with these weights; scale and prior know nothing of runs of weight 0."""
+    """A search over the runs with these weights, whose mean is made 1; runs of weight 0 tell nothing, not even the scale."""
+    weight = weight / weight[weight > 0].mean()
     scale = scale_of(dataclasses.replace(runs, weight=weight))
     parameters = law.parameters(scale)
     mean, deviation = (np.array([getattr(one, name) for one in parameters]) for name in ("mean", "deviation"))
@@ -157,7 +158,7 @@ def fit_law(
     >>> size, batch = np.meshgrid([1e6, 3e6, 1e7], [32, 64, 128])
     >>> loss = 1.7 + 400 * size**-0.34 + 2 * (batch * 1000 / 1e5) ** -0.3
     >>> fitted = fit_law(make_runs(size, batch, 1000, loss), Chinchilla())
-    >>> fitted.mean_squared_error < 1e-5
+    >>> bool(fitted.mean_squared_error < 1e-5)
     True
     """
     check_fit(runs, law, robust, name)
@@ -166,12 +167,12 @@ def fit_law(
     lanes = [lane(law, runs, runs.weight, start) for start in starting_points(parameters, starts, seed)]
     with tqdm(desc=f"fitting {name or law}", total=starts, unit=" starts", delay=2, disable=not progress, leave=False) as bar:
         found = search(law, runs, lanes, robust, bar)
-    return fitted_law(name, law, runs, lanes[0], found)
+    return fitted_law(name, law, lanes[0], found, robust)
 
 
 def check_fit(runs: Runs, law: Law, robust: float, name: str = "") -> None:
     """Raise `ValueError` unless the runs can tell the parameters of the law."""
-    require(robust > 0, "robust", robust, "give an error of the log loss above 0, or inf")
+    require(float(numeric("robust", robust)) > 0, "robust", robust, "give an error of the log loss above 0, or inf")
     known, needed = int((runs.weight > 0).sum()), len(law.names)
     simpler = "choose a law of fewer parameters (chinchilla has 5), or give more runs"
     require(known > needed, "the number of runs", known, f"the law {name or law} has {needed} parameters: {simpler}")
@@ -179,43 +180,49 @@ def check_fit(runs: Runs, law: Law, robust: float, name: str = "") -> None:
 
 def check_starts(starts: int, seed: int) -> None:
     """Raise `ValueError` for what is no number of searches or no seed."""
-    require(int(starts) == starts and starts >= 1, "starts", starts, "give a whole number, at least 1")
-    require(int(seed) == seed and seed >= 0, "seed", seed, "give a whole number, 0 or more")
+    for name, value, least in (("starts", starts, 1), ("seed", seed, 0)):
+        valid = isinstance(value, int | np.integer) and value >= least
+        require(valid, name, repr(value), f"give a whole number, at least {least}")
 
 
-def fitted_law(name: str, law: Law, runs: Runs, lane: Lane, found: Minimum) -> FittedLaw:
+def fitted_law(name: str, law: Law, lane: Lane, found: Minimum, robust: float) -> FittedLaw:
     """The best of the minima, with what its Jacobian and the other minima tell."""
     order = np.argsort(found.cost)
     require(bool(np.isfinite(found.cost[order[0]])), "the fit", "not finite from any start", "check the units of the runs")
     best: Minimum = jax.tree.map(lambda leaf: leaf[order[0]], found)
-    count = len(runs)
-    known = runs.weight > 0
-    errors = best.residuals[:count]
-    freedom = max(known.sum() - len(law.names), 1)
-    noise = math.sqrt(float(errors @ errors) / runs.weight[known].mean() / freedom)
-    normal = best.jacobian.T @ best.jacobian
-    shares = _basins(found.cost[order], found.residuals[order][:, :count], float(runs.weight.sum()))
+    count, known = len(lane.weight), int((lane.weight > 0).sum())
+    weight = float(lane.weight.sum())
+    squares = (_plain(found.residuals[order][:, :count], robust) ** 2).sum(axis=1)
+    noise = math.sqrt(squares[0] / weight * known / max(known - len(law.names), 1))
+    jacobian = best.jacobian[:count]
     return FittedLaw(
-        name,
-        law,
-        lane.scale,
-        best.coordinates,
-        noise**2 * np.linalg.inv(normal),
-        noise,
-        float(errors @ errors) / float(runs.weight.sum()),
-        best.jacobian[:count],
-        lane.deviation,
-        shares,
+        name=name,
+        law=law,
+        scale=lane.scale,
+        coordinates=best.coordinates,
+        covariance=np.linalg.inv(jacobian.T @ jacobian / noise**2 + np.diag(lane.deviation**-2.0)),
+        noise=noise,
+        mean_squared_error=float(squares[0]) / weight,
+        jacobian=jacobian,
+        prior=lane.deviation,
+        basins=_basins(found.cost[order], squares / weight),
     )
 
 
-def _basins(costs: np.ndarray, errors: np.ndarray, weight: float) -> tuple[Basin, ...]:
-    """Minima in ascending order; `costs` are sorted."""
-    new = np.concatenate([[True], costs[1:] > (1 + SAME) * costs[:-1]])
-    first = np.flatnonzero(new & np.isfinite(costs))
-    counts = np.diff(np.concatenate([first, [np.isfinite(costs).sum()]]))
-    squares = (errors**2).sum(axis=1) / weight
-    return tuple(Basin(float(squares[at]), float(count) / len(costs)) for at, count in zip(first, counts, strict=True))
+def _plain(residuals: np.ndarray, robust: float) -> np.ndarray:
+    """Residuals as they would be without the robust loss, signs apart: the inverse of what `residuals` does to errors."""
+    if math.isinf(robust):
+        return residuals
+    return robust * np.sqrt((residuals**2 / (2 * robust**2) + 1) ** 2 - 1)
+
+
+def _basins(costs: np.ndarray, errors: np.ndarray) -> tuple[Basin, ...]:
+    """Minima and their mean squared errors; both arrays are in ascending order of the costs."""
+    finite = np.isfinite(costs)
+    new = np.concatenate([[True], costs[1:] > (1 + SAME) * costs[:-1]]) & finite
+    first = np.flatnonzero(new)
+    counts = np.diff(np.append(first, finite.sum()))
+    return tuple(Basin(float(errors[at]), float(count) / len(costs)) for at, count in zip(first, counts, strict=True))
 
 
 def identification(fitted: FittedLaw) -> xr.Dataset:
@@ -231,21 +238,28 @@ def identification(fitted: FittedLaw) -> xr.Dataset:
       `xarray.Dataset` over `parameter`: `value`, `lower` and `upper` (90%), `learnt` (share of the prior's variance that is
       gone), `identified` and `meaning`; attributes `condition` (number of the Jacobian in units of the prior),
       `strongest_correlation` of the pair `correlated`, and `loose` (texts).
+
+    >>> from nqmjax.laws.baselines import Chinchilla
+    >>> from nqmjax.runs import make_runs
+    >>> size, steps = np.meshgrid([1e6, 3e6, 1e7], [500, 1000, 4000])
+    >>> runs = make_runs(size, 64, steps, 1.7 + 400 * size**-0.34 + 2 * (steps / 1e3) ** -0.3)
+    >>> found = identification(fit_law(runs, Chinchilla()))
+    >>> bool(found.identified.sel(parameter="alpha"))
+    True
     """
     parameters = fitted.law.parameters(fitted.scale)
     deviation = np.sqrt(np.diag(fitted.covariance))
-    before = fitted.prior * fitted.noise / PRIOR_NOISE
     ends = {"value": 0.0, "lower": -1.645, "upper": 1.645}
     columns: dict[str, Any] = {
         name: [float(one.value(x + k * d)) for one, x, d in zip(parameters, fitted.coordinates, deviation, strict=True)]
         for name, k in ends.items()
     }
-    columns["learnt"] = np.clip(1 - (deviation / before) ** 2, 0, 1)
-    columns["identified"] = deviation < 0.5 * before
+    columns["learnt"] = np.clip(1 - (deviation / fitted.prior) ** 2, 0, 1)
+    columns["identified"] = deviation < 0.5 * fitted.prior
     columns["meaning"] = [one.meaning for one in parameters]
     correlation = fitted.covariance / np.outer(deviation, deviation) - np.eye(len(parameters))
     first, second = np.unravel_index(abs(correlation).argmax(), correlation.shape)
-    _, singular, directions = np.linalg.svd(fitted.jacobian * fitted.prior / PRIOR_NOISE, full_matrices=False)
+    _, singular, directions = np.linalg.svd(fitted.jacobian * fitted.prior / fitted.noise, full_matrices=False)
     loose = [_combination(fitted.law.names, vector) for told, vector in zip(singular, directions, strict=True) if told < 1]
     attrs = {
         "condition": float(singular[0] / max(singular[-1], 1e-300)),

@@ -27,7 +27,7 @@ MEANING = {
     "coordinates": "of the parameters named beside them, see the law's documentation; most are logarithms",
     "noise": "standard deviation of the logarithm of the loss",
     "intervals": "laplace: covariance of the coordinates; bootstrap: coordinates fitted to resampled runs",
-    "settings": "parameters, examples per update and updates of each run",
+    "settings": "parameters, examples per update, updates and peak rate of each run",
 }
 """What stands in the file's numbers."""
 
@@ -41,9 +41,13 @@ def write_model(model: RunModel, path: str | os.PathLike, force: bool = False) -
       force: replace a file that exists.
 
     Raises:
-      ValueError: the suffix is another one, the directory does not exist, or the file exists and `force` is False.
+      ValueError: the suffix is another one, the directory does not exist, the file exists and `force` is False, or a law is
+        not one of nqmjax's own.
     """
     require(isinstance(model, RunModel), "model", repr(model), "give what fit returns")
+    for fitted in model.laws:
+        known = FORMULAS.get(type(fitted.law).__name__) is type(fitted.law)
+        require(known, f"the law {fitted.name}", type(fitted.law).__name__, f"files hold {', '.join(FORMULAS)} only")
     path = Path(path)
     check_suffix(path, ".json")
     text = json.dumps(_document(model), indent=1, allow_nan=False) + "\n"
@@ -138,7 +142,7 @@ def _model(document: dict[str, Any]) -> RunModel:
     model = RunModel(
         laws,
         intervals,
-        _array(document, "settings", (-1, 3)),
+        _array(document, "settings", (-1, 4)),
         Schedule(schedule["family"], schedule["warmup"], tuple((name, value) for name, value in schedule["options"])),
         float(document["learning_rate"]),
         float(document["compute_factor"]),

@@ -55,7 +55,7 @@ class RunModel:
     Args:
       laws: the fitted laws; the logarithms of their losses are averaged.
       intervals: by name, "laplace" (curvature at the minimum) and "bootstrap" (budgets and groups of runs drawn anew).
-      settings: model size, batch size and number of updates of the runs, shape `(runs, 3)`.
+      settings: model size, batch size, number of updates and peak rate of the runs, shape `(runs, 4)`.
       schedule: of runs of which nothing else is said: the commonest of those seen.
       learning_rate: likewise, the geometric mean.
       compute_factor: compute of a run over N B K, in `compute_unit`.
@@ -76,8 +76,9 @@ class RunModel:
 
     @property
     def seen(self) -> dict[str, tuple[float, float]]:
-        """Smallest and largest `model_size`, `batch_size`, `steps` and `compute` (N B K) of the runs."""
-        columns = dict(zip((*SIZES, "compute"), (*self.settings.T, self.settings.prod(axis=1)), strict=True))
+        """Smallest and largest `model_size`, `batch_size`, `steps`, `learning_rate` and `compute` (N B K) of the runs."""
+        compute = self.settings[:, :3].prod(axis=1)
+        columns = dict(zip((*SIZES, "learning_rate", "compute"), (*self.settings.T, compute), strict=True))
         return {name: (float(values.min()), float(values.max())) for name, values in columns.items()}
 
     @property
@@ -123,6 +124,15 @@ def predict(
 
     Raises:
       ValueError: an argument is out of its range.
+
+    >>> from nqmjax.runs import make_runs
+    >>> from nqmjax.selection import fit
+    >>> size, steps = np.meshgrid([1e6, 3e6, 1e7], [500, 1000, 4000])
+    >>> model = fit(make_runs(size, [64, 128, 256], steps, 1.7 + 400 * size**-0.34 + (steps / 1e3) ** -0.3), "chinchilla")
+    >>> found = predict(model, 3e7, 256, [2000, 8000])
+    >>> bool((found.lower < found.loss).all()), found.outside.values
+    (True, array(['model_size above, compute above',
+           'model_size above, steps above, compute above'], dtype='<U44'))
     """
     interval = check_model(model, interval, level)
     if plan is not None:
@@ -217,27 +227,26 @@ def _bootstrap(law: Law, scale: Any, coordinates: Any, replicates: Any, inputs: 
 def nearest(model: RunModel, settings: RunSettings) -> np.ndarray:
     """For each run, the least factor within which a run that was fitted to has the same N, B and K."""
     asked = np.stack([getattr(settings, name) for name in SIZES], axis=-1)
-    distances = abs(np.log(asked)[:, None] - np.log(model.settings)).max(axis=-1)
+    distances = abs(np.log(asked)[:, None] - np.log(model.settings[:, :3])).max(axis=-1)
     return np.exp(distances.min(axis=1))
 
 
 def outside(model: RunModel, settings: RunSettings) -> list[str]:
     """For each run, which settings lie outside what was seen, as text; "" for none."""
-    columns = {"model_size": settings.model_size, "batch_size": settings.batch_size, "steps": settings.steps}
+    columns = {name: getattr(settings, name) for name in (*SIZES, "learning_rate")}
     columns["compute"] = settings.model_size * settings.batch_size * settings.steps
-    marks = {}
+    marks, seen = [], model.seen
     for name, values in columns.items():
-        low, high = model.seen[name]
-        marks[name] = np.where(
-            values > high * (1 + 1e-9), f"{name} above", np.where(values < low * (1 - 1e-9), f"{name} below", "")
-        )
-    return [", ".join(filter(None, row)) for row in zip(*marks.values(), strict=True)]
+        low, high = seen[name]
+        above, below = values > high * (1 + 1e-9), values < low * (1 - 1e-9)
+        marks.append(np.where(above, f"{name} above", np.where(below, f"{name} below", "")))
+    return [", ".join(filter(None, row)) for row in zip(*marks, strict=True)]
 
 
 def check_model(model: Any, interval: str | None, level: float = 0.9) -> str:
     """The kind of interval; raises `ValueError` for what is no model, no kind of interval or no level."""
     require(isinstance(model, RunModel), "model", repr(model), "give what fit or read_model returns")
-    require(0 < level < 1, "level", level, "give a share between 0 and 1, for example 0.9")
+    require(0 < float(numeric("level", level)) < 1, "level", level, "give a share between 0 and 1, for example 0.9")
     chosen = model.best_interval if interval is None else interval
     check_choice("interval", chosen, model.intervals)
     return chosen
@@ -260,6 +269,8 @@ def _plan_inputs(model: RunModel, model_size: Any, plan: Plan) -> tuple[RunSetti
         isinstance(plan, Plan), "plan", repr(plan), "give a Plan, for example Plan([1, 0.1], steps=[900, 100], batch_size=64)"
     )
     check_columns(plan)
+    others = ", ".join(name for name in plan.hyperparameters if name != "learning_rate")
+    require(not others, "plan", others, "the laws know of rates and batch sizes only; leave the rest out")
     rate = numeric("plan.learning_rate", plan.learning_rate)
     peak = float(rate.max())
     require(bool((rate >= 0).all()) and 0 < peak < math.inf, "plan.learning_rate", rate, "give rates of 0 or more, one above 0")

@@ -1,17 +1,13 @@
 r"""Which model size, batch size and number of updates, under limits of time, memory, compute and data.
 
-For a model size `N` and a batch size `B` the limits leave at most
-
-    K = min( seconds / step_seconds(N, B),  compute / (f N B),  examples / B,  steps )
-
-updates, `f` the compute of a run over `N B K`; all of them are made, with the schedule over the whole run. The loss is searched
-over `log N` and `log B` on a grid that closes in on its best cell. Batch sizes are searched only where runs were seen, unless
+All updates that the limits leave (`nqmjax.limits`) are made, with the schedule over the whole run. The loss is searched over
+`log N` and `log B` on a grid that closes in on its best cell. Batch sizes are searched only where runs were seen, unless
 asked otherwise: what goes wrong with smaller ones is not in the laws.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +15,9 @@ import xarray as xr
 from tqdm import tqdm
 
 from nqmjax.batch_size import critical_batch_size
-from nqmjax.checks import require
+from nqmjax.checks import numeric, require
 from nqmjax.laws.base import law_inputs
+from nqmjax.limits import MOST_STEPS, SPENT, Limits, check_limits
 from nqmjax.prediction import RunModel, check_model, mean_log_losses, predict
 from nqmjax.settings import Schedule, run_settings
 
@@ -38,109 +35,6 @@ AROUND = 32.0
 
 FRONTIER = 2.0 ** np.arange(-4, 5)
 """Multiples of the limits at which the frontier is drawn."""
-
-MOST_STEPS = 1e12
-
-
-class StepTime(NamedTuple):
-    """Seconds of an update, `fixed + per_work N B / devices`.
-
-    >>> StepTime(fixed=0.05, per_work=1e-12, devices=8)(1e9, 512)
-    0.114
-    """
-
-    fixed: float
-    per_work: float
-    devices: float = 1.0
-
-    def __call__(self, model_size: Any, batch_size: Any) -> Any:
-        """Seconds of one update."""
-        return self.fixed + self.per_work * model_size * batch_size / self.devices
-
-
-class StepTable:
-    """Seconds of an update between measured ones: linear interpolation in the logarithms of `N`, `B` and the seconds.
-
-    Beyond the measured sizes it goes on as it ends. Any three or more sizes will do that do not lie on one line.
-
-    >>> table = StepTable([1e8, 1e8, 1e9, 1e9], [64, 256, 64, 256], [0.1, 0.3, 0.7, 2.6])
-    >>> round(float(table(1e9, 128)), 2)
-    1.35
-    """
-
-    def __init__(self, model_size: Any, batch_size: Any, seconds: Any) -> None:
-        from scipy.interpolate import RBFInterpolator
-
-        values = [np.asarray(column, float) for column in (model_size, batch_size, seconds)]
-        for name, column in zip(("model_size", "batch_size", "seconds"), values, strict=True):
-            require(
-                column.ndim == 1 and bool((column > 0).all()), name, column, "give positive numbers, one for each measurement"
-            )
-        points = np.log(np.stack(values[:2], axis=-1))
-        spread = np.linalg.matrix_rank(points - points[0]) == 2
-        require(spread, "the table of seconds", f"{len(points)} sizes on one line", "measure at two model and two batch sizes")
-        self._interpolate = RBFInterpolator(points, np.log(values[2]), kernel="linear", degree=1)
-
-    def __call__(self, model_size: Any, batch_size: Any) -> Any:
-        """Seconds of one update."""
-        sizes, batches = np.broadcast_arrays(np.asarray(model_size, float), np.asarray(batch_size, float))
-        found = self._interpolate(np.log(np.stack([sizes.ravel(), batches.ravel()], axis=-1)))
-        return np.exp(found).reshape(sizes.shape)
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """What a run may cost; None where there is no limit.
-
-    Args:
-      seconds: wall-clock time of the run, with `step_seconds`.
-      step_seconds: seconds of one update as a function of model size and batch size: `StepTime`, `StepTable`, or any other.
-      compute: in the unit of the runs, see `RunModel.compute_unit`.
-      memory: bytes of a device, with `parameter_bytes`.
-      parameter_bytes: bytes for each parameter: 16 for weights, gradients and Adam's moments in mixed precision.
-      example_bytes: bytes for each example of a device's share of the batch.
-      devices: number of devices that share the batch.
-      examples: number of examples there are.
-      steps: number of updates.
-      smallest_model, largest_model, smallest_batch, largest_batch: range of the search.
-    """
-
-    seconds: float | None = None
-    step_seconds: Callable[[Any, Any], Any] | None = None
-    compute: float | None = None
-    memory: float | None = None
-    parameter_bytes: float = 16.0
-    example_bytes: float = 0.0
-    devices: float = 1.0
-    examples: float | None = None
-    steps: float | None = None
-    smallest_model: float | None = None
-    largest_model: float | None = None
-    smallest_batch: float | None = None
-    largest_batch: float | None = None
-
-    def most_steps(self, model_size: Any, batch_size: Any, factor: float) -> dict[str, Any]:
-        """Updates that each limit leaves, by its name; 0 where the model does not fit into memory."""
-        found: dict[str, Any] = {}
-        if self.seconds is not None and self.step_seconds is not None:
-            found["seconds"] = self.seconds / self.step_seconds(model_size, batch_size)
-        if self.compute is not None:
-            found["compute"] = self.compute / (factor * model_size * batch_size)
-        if self.examples is not None:
-            found["examples"] = self.examples / batch_size
-        if self.steps is not None:
-            found["steps"] = np.full(np.shape(batch_size), self.steps)
-        if self.memory is not None:
-            found["memory"] = np.where(self.bytes(model_size, batch_size) <= self.memory, MOST_STEPS, 0.0)
-        return found
-
-    def bytes(self, model_size: Any, batch_size: Any) -> Any:
-        """Memory that a device needs."""
-        return self.parameter_bytes * model_size + self.example_bytes * batch_size / self.devices
-
-
-SPENT = ("seconds", "compute", "examples", "steps", "memory")
-"""Limits that can be relaxed."""
 
 
 class RunPlan(NamedTuple):
@@ -189,9 +83,17 @@ def plan(
 
     Raises:
       ValueError: an argument is out of its range, or nothing satisfies the limits: which one, and by how much.
+
+    >>> from nqmjax.runs import make_runs
+    >>> from nqmjax.selection import fit
+    >>> size, steps = np.meshgrid([1e6, 3e6, 1e7], [500, 1000, 4000])
+    >>> model = fit(make_runs(size, [64, 128, 256], steps, 1.7 + 400 * size**-0.34 + (steps / 1e3) ** -0.3), "chinchilla")
+    >>> found = plan(model, Limits(compute=1e14))
+    >>> bool(found.best["compute"] <= 1e14), list(found.prices.limit.values)
+    (True, [np.str_('compute')])
     """
     check_model(model, None, level)
-    _check_limits(limits)
+    check_limits(limits)
     space = _space(model, limits, model_size, batch_size)
     schedule = model.schedule if schedule is None else schedule
     _check_feasible(model, limits, space)
@@ -229,12 +131,14 @@ def _space(model: RunModel, limits: Limits, model_size: float | None, batch_size
     """The ranges: as asked for, else models from the smallest seen to far beyond, and batches between those seen."""
     seen = model.seen
 
-    def given(name: str, default: float) -> float:
-        value = getattr(limits, name)
-        return default if value is None else float(value)
+    def ends(what: str, low: float, high: float) -> tuple[float, float]:
+        """The range that was asked for; an end of which nothing was said gives way to the other."""
+        first, last = getattr(limits, f"smallest_{what}"), getattr(limits, f"largest_{what}")
+        first = min(low, high if last is None else last) if first is None else first
+        return float(first), float(max(high, first) if last is None else last)
 
-    sizes = (given("smallest_model", seen["model_size"][0]), given("largest_model", 1e4 * seen["model_size"][1]))
-    batches = (given("smallest_batch", seen["batch_size"][0]), given("largest_batch", seen["batch_size"][1]))
+    sizes = ends("model", seen["model_size"][0], 1e4 * seen["model_size"][1])
+    batches = ends("batch", *seen["batch_size"])
     if model_size is not None:
         sizes = (float(model_size), float(model_size))
     if batch_size is not None:
@@ -297,11 +201,8 @@ def _table(
     model: RunModel, limits: Limits, found: Sequence[tuple[Limits, _Best]], schedule: Schedule, level: float
 ) -> xr.Dataset:
     """The best runs under their limits in whole numbers, their predictions, and what they cost."""
-    sizes = np.array([float(f"{one.model_size:.4g}") for _, one in found])
-    batches = np.maximum(np.round([one.batch_size for _, one in found]), 1.0)
-    pairs = zip([own for own, _ in found], sizes, batches, strict=True)
-    most = [_most_steps(model, own, np.array([size]), np.array([batch]))[0] for own, size, batch in pairs]
-    table = predict(model, sizes, batches, np.maximum(np.floor(most), 1.0), schedule=schedule, level=level)
+    sizes, batches, most = (np.array(column) for column in zip(*(_whole(model, *pair) for pair in found), strict=True))
+    table = predict(model, sizes, batches, np.floor(most), schedule=schedule, level=level)
     steps = table.steps.values
     costs = {"compute": (model.compute_factor * sizes * batches * steps, model.compute_unit)}
     costs["examples"] = (batches * steps, "examples")
@@ -310,6 +211,18 @@ def _table(
     if limits.memory is not None:
         costs["memory"] = (limits.bytes(sizes, batches), "bytes")
     return table.assign({name: ("run", values, {"units": units}) for name, (values, units) in costs.items()})
+
+
+def _whole(model: RunModel, limits: Limits, best: _Best) -> tuple[float, float, float]:
+    """The best run with four digits of its size and a whole batch, where the limits allow these, and its updates."""
+
+    def updates(size: float, batch: float) -> float:
+        return float(_most_steps(model, limits, np.array([size]), np.array([batch]))[0])
+
+    exact = best.model_size, best.batch_size
+    rounded = float(f"{best.model_size:.4g}"), max(float(round(best.batch_size)), 1.0)
+    size, batch = rounded if updates(*rounded) >= 0.9 * updates(*exact) else exact
+    return size, batch, updates(size, batch)
 
 
 def _relaxed(limits: Limits, names: Sequence[str], factor: float) -> Limits:
@@ -332,19 +245,6 @@ def _prices(model: RunModel, limits: Limits, best: _Best, used: Sequence[str], r
         "gain": ("limit", [best.loss - loss for loss in relaxed], {"units": "nats"}),
     }
     return xr.Dataset(table, coords={"limit": list(used)})
-
-
-def _check_limits(limits: Limits) -> None:
-    for name in SPENT:
-        value = getattr(limits, name)
-        require(value is None or 0 < value < math.inf, name, value, "give a number above 0, or leave it out")
-    given = [name for name in SPENT[:4] if getattr(limits, name) is not None]
-    require(bool(given), "limits", "empty", f"without a limit training never ends; give one of {', '.join(SPENT[:4])}")
-    clock = limits.seconds is None or limits.step_seconds is not None
-    require(clock, "seconds", limits.seconds, "give the seconds of a step too, step_seconds")
-    for name in ("parameter_bytes", "devices"):
-        require(0 < getattr(limits, name) < math.inf, name, getattr(limits, name), "give a number above 0")
-    require(0 <= limits.example_bytes < math.inf, "example_bytes", limits.example_bytes, "give bytes, 0 or more")
 
 
 def _check_feasible(model: RunModel, limits: Limits, space: _Space) -> None:
@@ -398,8 +298,8 @@ def critical_batch_sizes(
     check_model(model, None)
     schedule = model.schedule if schedule is None else schedule
     steps = np.geomspace(10.0, 1e7, 121)
-    low, high = np.log2(model.seen["batch_size"])
-    sizes = 2.0 ** np.arange(math.ceil(low - 1e-9), high + 1e-9, 0.25)
+    ends = np.log2(model.seen["batch_size"])
+    sizes = 2.0 ** np.arange(math.ceil(ends[0] - 1e-9), ends[1] + 1e-9, 0.25)
     require(len(sizes) > 2, "the range of batch sizes seen", model.seen["batch_size"], "it spans too few powers of two")
     batches, updates = (part.ravel() for part in np.meshgrid(sizes, steps, indexing="ij"))
     inputs = law_inputs(run_settings(model_size, batches, updates, model.learning_rate, schedule))
@@ -407,7 +307,7 @@ def critical_batch_sizes(
     if losses is None:
         low, high = curves.min(), curves[:, len(steps) // 6].min()
         losses = np.round(np.exp(np.linspace(low + 0.1 * (high - low), high, 10)), 3)
-    losses = np.atleast_1d(np.asarray(losses, float))
+    losses = np.atleast_1d(numeric("losses", losses))
     require(bool((losses > 0).all()), "losses", losses, "give nats, above 0")
     reached = np.array([[_first(np.log(steps), curve, math.log(loss)) for curve in curves] for loss in losses])
     found = [_critical(sizes, row, definition, overhead) for row in reached]

@@ -6,86 +6,26 @@ neither drowns the other. The ensemble is the set of at most `LARGEST_ENSEMBLE` 
 the least score. Nothing else is looked at.
 """
 
-import dataclasses
 import itertools
 import math
-import os
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from statistics import NormalDist
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 import xarray as xr
-from tqdm import tqdm
 
 from nqmjax.checks import check_choice, require
-from nqmjax.fitting import FittedLaw, Lane, check_fit, check_starts, fitted_law, lane, search
-from nqmjax.laws.base import Law, law_inputs, scale_of, starting_points
-from nqmjax.laws.baselines import Chinchilla, Kaplan
-from nqmjax.laws.quadratic import QuadraticLaw
-from nqmjax.least_squares import Minimum
-from nqmjax.prediction import Interval, RunModel, law_prediction, model_variance
+from nqmjax.evaluation import Evaluation, Fold, evaluate_all, folds
+from nqmjax.fitting import check_fit
+from nqmjax.laws.base import Law, law_inputs, scale_of
+from nqmjax.laws.catalogue import CANDIDATES, LAWS
+from nqmjax.prediction import RunModel
 from nqmjax.runs import Runs
-
-SIZED = {"rate_by_size": True, "delay": True}
-CAPACITY = {**SIZED, "size_offset": True, "free_noise": True, "noise_by_size": 0.0}
-LAWS: Mapping[str, Law] = MappingProxyType(
-    {
-        "adam": QuadraticLaw(),
-        "adam_constant": QuadraticLaw(follow_schedule=False),
-        "sized": QuadraticLaw(noise_by_size=None, **SIZED),
-        "sized_constant": QuadraticLaw(noise_by_size=None, follow_schedule=False, **SIZED),
-        "capacity": QuadraticLaw(**CAPACITY),
-        "capacity_constant": QuadraticLaw(follow_schedule=False, **CAPACITY),
-        "discrete": QuadraticLaw(discrete=True),
-        "free_noise": QuadraticLaw(free_noise=True),
-        "weight_norm": QuadraticLaw(weight_norm=True),
-        "published": QuadraticLaw(discrete=True, follow_schedule=False, adaptive=False, free_noise=True, noise_by_size=0.0),
-        "chinchilla": Chinchilla(),
-        "kaplan": Kaplan(),
-    }
-)
-"""Laws by name. `adam` is the plain form. In the `sized` ones the rate grows with model size, runs begin late and noise falls
-as a fitted power of size; in the `capacity` ones noise does not fall, but small models use less of their size. The ones called
-`constant` take the rate for constant. `published` is the form of Li & Maddison 2026; the last two are baselines."""
-
-CANDIDATES = ("adam", "adam_constant", "sized", "sized_constant", "capacity", "capacity_constant")
-"""Laws from which `fit` makes its ensemble unless told otherwise."""
+from nqmjax.uncertainty import intervals
 
 LARGEST_ENSEMBLE = 4
-FRESH = 4
-"""Starts of each fold beside the best minima of the fit to all runs."""
-
-REPLICATES = 16
-"""Bootstrap replicates."""
-
-LEVEL = 0.9
-"""Level at which intervals are inflated,"""
-
-REACH = NormalDist().inv_cdf(0.5 + LEVEL / 2)
-"""and the standard deviations that they reach."""
-
-
-class Fold(NamedTuple):
-    """Runs to fit to, the others to be predicted: one budget out of all, or all budgets above one."""
-
-    kind: str
-    budget: float
-    train: np.ndarray
-
-
-class Evaluation(NamedTuple):
-    """A law fitted to all runs and to each fold: log predictions of all runs, their variances, `(folds, runs)` each."""
-
-    fitted: FittedLaw
-    lane: Lane
-    folds: tuple[FittedLaw, ...]
-    predictions: np.ndarray
-    variances: np.ndarray
 
 
 def fit(
@@ -111,31 +51,29 @@ def fit(
 
     Raises:
       ValueError: all runs have one model size or one batch size, there are too few of them, or an argument is out of range.
+
+    >>> from nqmjax.runs import make_runs
+    >>> size, steps = np.meshgrid([1e6, 3e6, 1e7], [500, 1000, 4000])
+    >>> runs = make_runs(size, [64, 128, 256], steps, 1.7 + 400 * size**-0.34 + (steps / 1e3) ** -0.3)
+    >>> fit(runs, "chinchilla", starts=8)
+    RunModel of 9 runs, N 1e6 to 1e7, B 64 to 256, K 500 to 4e3, 8 compute budgets; law chinchilla
     """
-    check_spread(runs)
-    chosen = _laws(laws)
-    enough = _fitting(runs, chosen, robust)
-    tests = folds(runs, max(len(law.names) for law in enough.values()))
-    with tqdm(
-        desc="fitting", total=len(enough) * (starts + len(tests)), unit=" fits", delay=2, disable=not progress, leave=False
-    ) as bar:
-        found = _evaluate_all(enough, runs, tests, starts, robust, seed, bar)
-        names, scores = choose(runs, tests, found)
-        members = [found[name] for name in names]
-        bar.set_description("bootstrap")
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            replicates = list(pool.map(lambda one: bootstrap(runs, one, tests, robust, seed), members))
-    intervals = _intervals(runs, tests, members, replicates)
+    found, tests, passed_over = _evaluations(runs, laws, starts, robust, seed, progress)
+    names, scores = choose(runs, tests, found)
+    members = [found[name] for name in names]
+    known = runs.weight > 0
+    settings = np.stack([runs.model_size, runs.batch_size, runs.steps, runs.settings.learning_rate], axis=-1)[known]
+    schedules = Counter(schedule for schedule, one in zip(runs.settings.schedule, known, strict=True) if one)
     return RunModel(
-        tuple(one.fitted for one in members),
-        intervals,
-        np.stack([runs.model_size, runs.batch_size, runs.steps], axis=-1)[runs.weight > 0],
-        Counter(runs.settings.schedule).most_common(1)[0][0],
-        scale_of(runs).learning_rate,
-        float(np.exp(np.log(runs.compute / (runs.model_size * runs.batch_size * runs.steps)).mean())),
-        runs.compute_unit,
-        scores,
-        _summary(runs, set(chosen) - set(enough)),
+        laws=tuple(one.fitted for one in members),
+        intervals=intervals(runs, tests, members, robust, seed),
+        settings=settings,
+        schedule=schedules.most_common(1)[0][0],
+        learning_rate=scale_of(runs).learning_rate,
+        compute_factor=float(np.exp(np.log(runs.compute[known] / settings[:, :3].prod(axis=1)).mean())),
+        compute_unit=runs.compute_unit,
+        scores=scores,
+        summary=_summary(runs, passed_over),
     )
 
 
@@ -145,20 +83,31 @@ def compare_models(
     """Errors of laws in training and on runs left out, and of the best ensemble of them.
 
     Args:
-      runs, laws, starts, robust, seed, progress: see `fit`; laws with too many parameters are passed over here too.
+      runs, laws, starts, robust, seed, progress: see `fit`.
 
     Returns:
       `xarray.Dataset` over `law`, the last row the ensemble: `parameters`, mean squared errors of the log loss `training`,
-      `budget_out` and `forward`, `bias` (mean error forward), `score`, and `members` as text.
+      `budget_out` and `forward`, `bias` (mean error forward), `score`, and `members` as text; the attribute `passed_over`
+      names the laws with too many parameters for so few runs.
+
+    Raises:
+      ValueError: as `fit`.
     """
+    found, tests, passed_over = _evaluations(runs, laws, starts, robust, seed, progress)
+    return choose(runs, tests, found)[1].assign_attrs(passed_over=passed_over)
+
+
+def _evaluations(
+    runs: Runs, laws: Any, starts: int, robust: float, seed: int, progress: bool
+) -> tuple[dict[str, Evaluation], tuple[Fold, ...], list[str]]:
+    """Every law that has fewer parameters than there are runs, evaluated; the folds; and the laws that have more."""
     check_spread(runs)
-    chosen = _fitting(runs, _laws(laws), robust)
-    tests = folds(runs, max(len(law.names) for law in chosen.values()))
-    with tqdm(
-        desc="fitting", total=len(chosen) * (starts + len(tests)), unit=" fits", delay=2, disable=not progress, leave=False
-    ) as bar:
-        found = _evaluate_all(chosen, runs, tests, starts, robust, seed, bar)
-    return choose(runs, tests, found)[1]
+    chosen = _laws(laws)
+    fewest = min(chosen, key=lambda name: len(chosen[name].names))
+    check_fit(runs, chosen[fewest], robust, fewest)
+    enough = {name: law for name, law in chosen.items() if len(law.names) < int((runs.weight > 0).sum())}
+    tests = folds(runs, max(len(law.names) for law in enough.values()))
+    return evaluate_all(enough, runs, tests, starts, robust, seed, progress), tests, sorted(set(chosen) - set(enough))
 
 
 def check_spread(runs: Runs) -> None:
@@ -169,67 +118,6 @@ def check_spread(runs: Runs) -> None:
         values = np.unique(getattr(runs, name)[known])
         remedy = f"how the loss depends on {what} cannot be told from them; give runs of at least two"
         require(len(values) > 1, f"the {what} of all runs", f"{values[0]:g}", remedy)
-
-
-def folds(runs: Runs, parameters: int) -> tuple[Fold, ...]:
-    """Folds that leave more runs to fit to than a law of so many parameters has."""
-    every = [Fold("budget", float(budget), runs.budget != budget) for budget in runs.budgets]
-    every += [Fold("forward", float(budget), runs.budget <= budget) for budget in runs.budgets[:-1]]
-    known = runs.weight > 0
-    return tuple(fold for fold in every if (fold.train & known).sum() > parameters and (~fold.train & known).any())
-
-
-def _evaluate_all(
-    laws: Mapping[str, Law], runs: Runs, tests: tuple[Fold, ...], starts: int, robust: float, seed: int, bar: tqdm
-) -> dict[str, Evaluation]:
-    """Evaluate laws on all cores: one compiles while another is searched."""
-    check_starts(starts, seed)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda name: evaluate(name, laws[name], runs, tests, starts, robust, seed, bar), laws)
-        return dict(zip(laws, found, strict=True))
-
-
-def evaluate(
-    name: str, law: Law, runs: Runs, tests: tuple[Fold, ...], starts: int, robust: float, seed: int, bar: tqdm
-) -> Evaluation:
-    """Fit a law to all runs and to each fold; the folds' searches start at the best minima of all runs and at fresh points."""
-    parameters = law.parameters(scale_of(runs))
-    lanes = [lane(law, runs, runs.weight, start) for start in starting_points(parameters, starts, seed)]
-    found = search(law, runs, lanes, robust, bar)
-    fitted = fitted_law(name, law, runs, lanes[0], found)
-    warm = _distinct(found)
-    fold_lanes: list[Lane] = []
-    owners: list[int] = []
-    for number, test in enumerate(tests):
-        first = lane(law, runs, runs.weight * test.train, fitted.coordinates)
-        fresh = starting_points(law.parameters(first.scale), FRESH, seed + 1)
-        for start in [*warm, *fresh]:
-            fold_lanes.append(first._replace(start=start))
-            owners.append(number)
-    results, predictions, variances = [], [], []
-    if tests:
-        minima = search(law, runs, fold_lanes, robust)
-        inputs = law_inputs(runs.settings)
-        for number, test in enumerate(tests):
-            mine = np.flatnonzero(np.array(owners) == number)
-            part: Minimum = jax.tree.map(lambda leaf, mine=mine: leaf[mine], minima)
-            weighted = dataclasses.replace(runs, weight=runs.weight * test.train)
-            one = fitted_law(name, law, weighted, fold_lanes[mine[0]], part)
-            value, variance = law_prediction(one, one.covariance, inputs, "laplace")
-            results.append(one)
-            predictions.append(value)
-            variances.append(variance)
-            bar.update()
-    return Evaluation(fitted, lanes[0], tuple(results), np.array(predictions), np.array(variances))
-
-
-def _distinct(found: Minimum, most: int = 3) -> list[np.ndarray]:
-    """Coordinates of the best minima that differ."""
-    kept: list[int] = []
-    for index in np.argsort(found.cost):
-        if np.isfinite(found.cost[index]) and all(found.cost[index] > 1.0001 * found.cost[other] for other in kept):
-            kept.append(int(index))
-    return [found.coordinates[index] for index in kept[:most]]
 
 
 def choose(runs: Runs, tests: tuple[Fold, ...], found: Mapping[str, Evaluation]) -> tuple[tuple[str, ...], xr.Dataset]:
@@ -283,87 +171,11 @@ def _scores(runs: Runs, tests: tuple[Fold, ...], errors: np.ndarray) -> dict[str
     return found | {"score": math.sqrt(found["budget_out"] * found["forward"])}
 
 
-def bootstrap(runs: Runs, one: Evaluation, tests: tuple[Fold, ...], robust: float, seed: int) -> list[np.ndarray]:
-    """Coordinates fitted to resampled runs, `(replicates, parameters)`: of all, then of each forward fold."""
-    generator = np.random.default_rng(seed)
-    forward = [(fitted, test) for fitted, test in zip(one.folds, tests, strict=True) if test.kind == "forward"]
-    pairs = [(one.fitted, runs.weight), *((fitted, runs.weight * test.train) for fitted, test in forward)]
-    lanes = []
-    for fitted, weight in pairs:
-        first = lane(fitted.law, runs, weight, fitted.coordinates)
-        lanes += [first._replace(weight=weight * counts) for counts in _resampled(runs, weight > 0, generator)]
-    found = search(one.fitted.law, runs, lanes, robust)
-    return list(found.coordinates.reshape(len(pairs), REPLICATES, -1))
-
-
-def _resampled(runs: Runs, known: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """How often each run is drawn, `(replicates, runs)`: with all of its budget and group, singly if these are below four."""
-    labels = [f"{budget} {group}" for budget, group in zip(runs.budget, runs.group, strict=True)]
-    _, block = np.unique(labels, return_inverse=True)
-    if len(np.unique(block[known])) < 4:
-        block = np.arange(len(runs))
-    present = np.unique(block[known])
-    counts = generator.multinomial(len(present), np.full(len(present), 1 / len(present)), size=REPLICATES)
-    table = np.zeros((REPLICATES, block.max() + 1))
-    table[:, present] = counts
-    return table[:, block]
-
-
-def _intervals(
-    runs: Runs, tests: tuple[Fold, ...], members: list[Evaluation], replicates: list[list[np.ndarray]]
-) -> dict[str, Interval]:
-    """Both kinds of intervals, inflated so that they cover on the forward folds."""
-    forward = [number for number, test in enumerate(tests) if test.kind == "forward"]
-    known = {
-        "laplace": (tuple(one.fitted.covariance for one in members), [one.variances[forward] for one in members]),
-        "bootstrap": (
-            tuple(replicate[0] for replicate in replicates),
-            [_variances(runs, one, forward, replicate[1:]) for one, replicate in zip(members, replicates, strict=True)],
-        ),
-    }
-    target = np.log(runs.loss)
-    found = {}
-    for kind, (full, variances) in known.items():
-        parts = []
-        for place, number in enumerate(forward):
-            left_out = ~tests[number].train & (runs.weight > 0)
-            each = np.stack([one.predictions[number] for one in members])
-            noise = float(np.mean([one.folds[number].noise ** 2 for one in members]))
-            variance = model_variance(each, np.stack([part[place] for part in variances]))
-            excess = np.maximum(((each.mean(axis=0) - target) / REACH) ** 2 - noise, 0.0)
-            parts.append(np.sqrt(excess / variance)[left_out])
-        found[kind] = Interval(full, *_inflation(parts))
-    return found
-
-
-def _variances(runs: Runs, one: Evaluation, forward: list[int], replicates: list[np.ndarray]) -> list[np.ndarray]:
-    """Variances of predictions of all runs that the replicates of each forward fold tell."""
-    inputs = law_inputs(runs.settings)
-    pairs = zip(forward, replicates, strict=True)
-    return [law_prediction(one.folds[number], part, inputs, "bootstrap")[1] for number, part in pairs]
-
-
-def _inflation(needed: list[np.ndarray]) -> tuple[float, float, float]:
-    """The factor on the model's part, the coverage of each fold with the factor of the others, and that without one.
-
-    `needed` are the factors with which the intervals of the runs left out by each fold would just cover them.
-    """
-
-    def factor(parts: list[np.ndarray]) -> float:
-        return max(1.0, float(np.quantile(np.concatenate(parts), LEVEL))) if parts else 1.0
-
-    if not needed:
-        return 1.0, math.nan, math.nan
-    inside = [part <= factor(needed[:k] + needed[k + 1 :]) for k, part in enumerate(needed)]
-    return factor(needed), float(np.concatenate(inside).mean()), float((np.concatenate(needed) <= 1).mean())
-
-
-def _bar(total: int, progress: bool) -> tqdm:
-    return tqdm(desc="fitting", total=total, unit=" fits", delay=2, disable=not progress, leave=False)
-
-
 def _laws(laws: Any) -> dict[str, Law]:
     if isinstance(laws, Mapping):
+        for name, law in laws.items():
+            require(isinstance(law, Law), f"laws[{name!r}]", repr(law), "give a law of nqmjax.laws")
+        require(len(laws) > 0, "laws", "empty", f"give a law, or choose from {', '.join(LAWS)}")
         return dict(laws)
     names = [laws] if isinstance(laws, str) else list(laws)
     require(len(names) > 0, "laws", "empty", f"choose from {', '.join(LAWS)}")
@@ -372,16 +184,9 @@ def _laws(laws: Any) -> dict[str, Law]:
     return {name: LAWS[name] for name in names}
 
 
-def _fitting(runs: Runs, laws: Mapping[str, Law], robust: float) -> dict[str, Law]:
-    """The laws that have fewer parameters than there are runs; raises `ValueError` if none has."""
-    fewest = min(laws, key=lambda name: len(laws[name].names))
-    check_fit(runs, laws[fewest], robust, fewest)
-    return {name: law for name, law in laws.items() if len(law.names) < int((runs.weight > 0).sum())}
-
-
-def _summary(runs: Runs, passed_over: set[str]) -> tuple[str, ...]:
+def _summary(runs: Runs, passed_over: list[str]) -> tuple[str, ...]:
     lines = [repr(runs)]
     reasons = Counter(run.reason for run in runs.excluded)
     lines += [f"{count} excluded: {reason}" for reason, count in reasons.items()]
-    lines += [f"{name} not tried: it has as many parameters as there are runs" for name in sorted(passed_over)]
+    lines += [f"{name} not tried: it has as many parameters as there are runs" for name in passed_over]
     return tuple(lines)

@@ -217,7 +217,16 @@ def check_mask(mask: Any, count: int) -> np.ndarray:
     return mask
 
 
+def plain_exponent(text: str) -> str:
+    """A number as people write it: `1e9`, not `1e+09`.
+
+    >>> plain_exponent(f"{2.5e9:.3g}"), plain_exponent(f"{2.5e-9:.3g}")
+    ('2.5e9', '2.5e-9')
+    """
+    return text.replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
+
+
 def _span(values: np.ndarray) -> str:
-    """The least and the largest value, as people write them."""
-    ends = [f"{end:.3g}".replace("e+0", "e").replace("e+", "e") for end in (values.min(), values.max())]
+    """The least and the largest value."""
+    ends = [plain_exponent(f"{end:.3g}") for end in (values.min(), values.max())]
     return " to ".join(dict.fromkeys(ends))

@@ -8,7 +8,7 @@ import pytest
 import nqmjax
 
 ORDER = [
-    ["checks", "problem", "power_law_sums", "least_squares"],
+    ["checks", "problem", "power_law_sums", "least_squares", "limits"],
     ["optimizers"],
     ["frontdoor", "dynamics"],
     ["passage"],
@@ -19,6 +19,8 @@ ORDER = [
     ["budgets", "wall_clock", "laws"],
     ["fitting"],
     ["prediction"],
+    ["evaluation"],
+    ["uncertainty"],
     ["selection", "model_files", "run_planning"],
     ["scaling"],
     ["figures"],

@@ -17,10 +17,11 @@ from nqmjax.cli.predict_jobs import model_schedule
 from nqmjax.cli.run_report import plan_report
 from nqmjax.figures import fit_figure, frontier_figure, iso_figure, write_figure
 from nqmjax.files import csv_rows, input_file, parse_columns, save_dataset, write_atomically
+from nqmjax.limits import Limits, StepTable, StepTime
 from nqmjax.model_files import read_model, write_model
 from nqmjax.prediction import RunModel, predict
 from nqmjax.run_files import MAX_LOSS, read_runs
-from nqmjax.run_planning import Limits, RunPlan, StepTable, StepTime, critical_batch_sizes
+from nqmjax.run_planning import RunPlan, critical_batch_sizes
 from nqmjax.runs import Runs
 from nqmjax.settings import Schedule
 
@@ -34,20 +35,15 @@ def fit(runs: Path, laws: Sequence[str], reading: RunOptions, fitting: FitOption
     check_outputs((output, image, curves), force, runs)
     found = _read(runs, reading)
     model = selection.fit(found, _laws(laws), **_method(fitting), progress=watched())
+    write_model(model, output, force)  # before anything that might fail
     table = predict(model, found.settings)
-    report = fit_report(found, model, table)
-    figures = fit_figure(found, table), iso_figure(found, model)
+    pictures = {image: fit_figure(found, table), curves: iso_figure(found, model)}
 
-    def write_all(path: Path) -> None:
-        """Write the second figure and the model when the first is drawn but not yet in its place: all files or none."""
-        write_figure(figures[0], path)
-        write_atomically(curves, write_rest, force)
+    def write_pictures() -> None:
+        for path, picture in pictures.items():
+            write_atomically(path, lambda temporary, picture=picture: write_figure(picture, temporary), force)
 
-    def write_rest(path: Path) -> None:
-        write_figure(figures[1], path)
-        write_model(model, output, force)
-
-    write_first(lambda: write_atomically(image, write_all, force), report, output, image, curves)
+    write_first(write_pictures, fit_report(found, model, table), output, image, curves)
 
 
 def compare_models(

@@ -95,7 +95,9 @@ def _one(model: RunModel, run: Run, schedule: tuple[str | None, float | None], a
 
 def model_schedule(model: RunModel, family: str | None, warmup: float | None) -> Schedule:
     """The schedule of the options, that of the runs fitted to where they say nothing."""
-    schedule = model.schedule if family is None else Schedule(family, model.schedule.warmup)
+    schedule = model.schedule
+    if family is not None and family != schedule.family:
+        schedule = Schedule(family, schedule.warmup)
     return schedule if warmup is None else schedule._replace(warmup=warmup)
 
 

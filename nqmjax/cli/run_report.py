@@ -9,9 +9,13 @@ import xarray as xr
 from nqmjax.cli.plan_report import columns_text
 from nqmjax.prediction import RunModel
 from nqmjax.run_planning import RunPlan
+from nqmjax.settings import plain_exponent
 
 LETTERS = {"model_size": "N", "batch_size": "B", "steps": "K"}
 """Settings by their names in files."""
+
+MARKED = LETTERS | {"learning_rate": "learning_rate"}
+"""Settings that may lie outside the runs."""
 
 FAR = 2.0
 """Factor in a setting from which the nearest run is worth a word."""
@@ -26,7 +30,7 @@ def short(value: float) -> str:
     value = float(value) if float(value).is_integer() else float(f"{value:.4g}")
     if value.is_integer() and abs(value) < 1e6:
         return f"{value:,.0f}"
-    return f"{value:.4g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
+    return plain_exponent(f"{value:.4g}")
 
 
 def digits(value: float) -> str:
@@ -47,7 +51,7 @@ def run_text(table: xr.Dataset, model: RunModel, schedule: Any) -> str:
     beyond_text = f"{digits(beyond)} times that of the largest run fitted to"
     lines = [
         f"N {size} parameters, B {batch} examples per update, K {steps} updates; {schedule}",
-        f"Loss {loss:.4f} nats, {level_text(table)} {lower:.4f} to {upper:.4f} ({table.attrs['interval']})",
+        f"Loss {loss:.4f} nats, {level_text(table)} {lower:.4f} to {upper:.4f} ({_coverage(table)})",
         f"Compute: {beyond_text}{': this is extrapolation' if beyond > 1 else ''}",
     ]
     outside = outside_text(str(table.outside.item()), model)
@@ -57,6 +61,13 @@ def run_text(table: xr.Dataset, model: RunModel, schedule: Any) -> str:
     each = zip(table.law.values.tolist(), table.law_loss.values.tolist(), strict=True)
     lines += ["Laws: " + ", ".join(f"{name} {value:.4f}" for name, value in each)] if table.sizes["law"] > 1 else []
     return "\n".join(lines)
+
+
+def _coverage(table: xr.Dataset) -> str:
+    """The kind of interval, and what such intervals were seen to cover."""
+    kind, coverage = table.attrs["interval"], table.attrs["coverage"]
+    known = "never checked" if np.isnan(coverage) else f"90% ones covered {coverage:.0%} of larger runs"
+    return f"{kind}; {known}"
 
 
 def level_text(table: xr.Dataset) -> str:
@@ -71,8 +82,8 @@ def outside_text(marks: str, model: RunModel) -> str:
       marks: an entry of `outside` as `predict` returns it, as in "model_size above, steps below".
     """
     pairs = [mark.rsplit(" ", 1) for mark in marks.split(", ") if mark]
-    texts = [f"{LETTERS.get(name, name)} {side} {short(model.seen[name][side == 'above'])}" for name, side in pairs]
-    return ", ".join(text for text, (name, _) in zip(texts, pairs, strict=True) if name in LETTERS)
+    seen = model.seen
+    return ", ".join(f"{MARKED[name]} {side} {short(seen[name][side == 'above'])}" for name, side in pairs if name in MARKED)
 
 
 def answers_report(table: xr.Dataset, model: RunModel, details: bool) -> str:

@@ -14,7 +14,7 @@ from nqmjax.laws.base import law_inputs
 from nqmjax.prediction import RunModel, mean_log_losses
 from nqmjax.run_planning import RunPlan
 from nqmjax.runs import Runs
-from nqmjax.settings import run_settings
+from nqmjax.settings import plain_exponent, run_settings
 
 LOSS, SIZE, BATCHES = "loss (nats)", "model size (parameters)", "batch size (examples)"
 STYLES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
@@ -234,7 +234,7 @@ def _group_title(group: str) -> str:
 
 def _short(value: float) -> str:
     """Three digits, as people write them."""
-    return f"{value:.3g}".replace("e+0", "e").replace("e+", "e")
+    return plain_exponent(f"{value:.3g}")
 
 
 def _legend(axes: Axes, columns: int = 2) -> None:

@@ -140,12 +140,11 @@ class QuadraticLaw(Law):
         }
 
     def _pieces(self, x: dict[str, Any], inputs: Inputs, log_peak: Any, scale: Scale) -> Pieces:
-        """The schedule, with rates relative to that of the run's first batch size."""
-        share, multiplier, batch = (
-            (inputs.share, inputs.multiplier, inputs.batch)
-            if self.follow_schedule
-            else (jnp.ones_like(inputs.share[:, :1]), jnp.ones_like(inputs.share[:, :1]), None)
-        )
+        """The schedule, with rates relative to the peak at the run's mean batch size."""
+        share, multiplier, batch = inputs.share, inputs.multiplier, inputs.batch
+        if not self.follow_schedule:
+            multiplier = jnp.sum(share * multiplier, axis=1, keepdims=True)
+            share, batch = jnp.ones_like(multiplier), None
         rate, fewer = multiplier, 1.0
         if batch is not None:
             fewer = batch

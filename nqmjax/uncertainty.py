@@ -1,0 +1,119 @@
+r"""How far to trust predictions: the bootstrap, and intervals that are checked against runs left out.
+
+An interval reaches `z sqrt(noise^2 + f^2 v)`, `v` the variance of the model's part (`nqmjax.prediction`). The factor `f` is
+the least, not below 1, with which 90% of the runs that the forward folds leave out are covered. What is reported as coverage is
+that of the runs of each budget with the factor that the other budgets ask for. It does not count that the laws were chosen by
+the same folds.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from statistics import NormalDist
+
+import numpy as np
+
+from nqmjax.evaluation import Evaluation, Fold
+from nqmjax.fitting import lane, search
+from nqmjax.laws.base import law_inputs
+from nqmjax.prediction import Interval, law_prediction, model_variance
+from nqmjax.runs import Runs
+
+REPLICATES = 16
+"""Bootstrap replicates."""
+
+LEVEL = 0.9
+"""Level at which intervals are inflated,"""
+
+REACH = NormalDist().inv_cdf(0.5 + LEVEL / 2)
+"""and the standard deviations that they reach."""
+
+
+def intervals(
+    runs: Runs, tests: tuple[Fold, ...], members: Sequence[Evaluation], robust: float, seed: int
+) -> dict[str, Interval]:
+    """Intervals by name, "laplace" and "bootstrap", of the mean of the laws `members`."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        replicates = list(pool.map(lambda one: bootstrap(runs, one, tests, robust, seed), members))
+    return measured_intervals(runs, tests, members, replicates)
+
+
+def bootstrap(runs: Runs, one: Evaluation, tests: tuple[Fold, ...], robust: float, seed: int) -> list[np.ndarray]:
+    """Coordinates fitted to resampled runs, `(replicates, parameters)`: of all, then of each forward fold."""
+    generator = np.random.default_rng(seed)
+    forward = [(fitted, test) for fitted, test in zip(one.folds, tests, strict=True) if test.kind == "forward"]
+    pairs = [(one.fitted, runs.weight), *((fitted, runs.weight * test.train) for fitted, test in forward)]
+    lanes = []
+    for fitted, weight in pairs:
+        first = lane(fitted.law, runs, weight, fitted.coordinates)
+        for counts in _resampled(runs, weight > 0, generator):
+            mean = first.mean + first.deviation * generator.normal(size=first.mean.shape)
+            lanes.append(first._replace(weight=first.weight * counts, mean=mean))
+    found = search(one.fitted.law, runs, lanes, robust)
+    return list(found.coordinates.reshape(len(pairs), REPLICATES, -1))
+
+
+def _resampled(runs: Runs, known: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """How often each run is drawn, `(replicates, runs)`: with all of its budget and group, singly if these are below four."""
+    labels = [f"{budget} {group}" for budget, group in zip(runs.budget, runs.group, strict=True)]
+    _, block = np.unique(labels, return_inverse=True)
+    if len(np.unique(block[known])) < 4:
+        block = np.arange(len(runs))
+    present = np.unique(block[known])
+    counts = generator.multinomial(len(present), np.full(len(present), 1 / len(present)), size=REPLICATES)
+    table = np.zeros((REPLICATES, block.max() + 1))
+    table[:, present] = counts
+    return table[:, block]
+
+
+def measured_intervals(
+    runs: Runs, tests: tuple[Fold, ...], members: Sequence[Evaluation], replicates: list[list[np.ndarray]]
+) -> dict[str, Interval]:
+    """Both kinds of intervals, inflated so that they cover the runs that the forward folds leave out."""
+    forward = np.array([number for number, test in enumerate(tests) if test.kind == "forward"], dtype=int)
+    known = {
+        "laplace": (tuple(one.fitted.covariance for one in members), [one.variances[forward] for one in members]),
+        "bootstrap": (
+            tuple(replicate[0] for replicate in replicates),
+            [_variances(runs, one, forward, replicate[1:]) for one, replicate in zip(members, replicates, strict=True)],
+        ),
+    }
+    target = np.log(runs.loss)
+    found = {}
+    for kind, (full, variances) in known.items():
+        needed, budgets = [], []
+        for place, number in enumerate(forward):
+            left_out = ~tests[number].train & (runs.weight > 0)
+            each = np.stack([one.predictions[number] for one in members])
+            noise = float(np.mean([one.folds[number].noise ** 2 for one in members]))
+            variance = model_variance(each, np.stack([part[place] for part in variances]))
+            excess = np.maximum(((each.mean(axis=0) - target) / REACH) ** 2 - noise, 0.0)
+            needed.append(np.sqrt(excess / variance)[left_out])
+            budgets.append(runs.budget[left_out])
+        found[kind] = Interval(full, *_inflation(needed, budgets))
+    return found
+
+
+def _variances(runs: Runs, one: Evaluation, forward: np.ndarray, replicates: list[np.ndarray]) -> list[np.ndarray]:
+    """Variances of predictions of all runs that the replicates of each forward fold tell."""
+    inputs = law_inputs(runs.settings)
+    pairs = zip(forward, replicates, strict=True)
+    return [law_prediction(one.folds[number], part, inputs, "bootstrap")[1] for number, part in pairs]
+
+
+def _inflation(needed: list[np.ndarray], budgets: list[np.ndarray]) -> tuple[float, float, float]:
+    """The factor on the model's part, the coverage of each budget's runs with the factor of the others, and that without one.
+
+    `needed` are the factors with which the intervals of the runs that each fold leaves out would just cover them, `budgets` the
+    budgets of these runs.
+    """
+    if not needed:
+        return 1.0, math.nan, math.nan
+    factors, budget = np.concatenate(needed), np.concatenate(budgets)
+
+    def factor(which: np.ndarray) -> float:
+        return max(1.0, float(np.quantile(factors[which], LEVEL))) if which.any() else 1.0
+
+    inside = [factors[budget == one] <= factor(budget != one) for one in np.unique(budget)]
+    return factor(budget == budget), float(np.concatenate(inside).mean()), float((factors <= 1).mean())
