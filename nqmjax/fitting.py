@@ -39,6 +39,9 @@ LANES = 8
 STEPS = 100
 """Steps of a search at most."""
 
+LEAST_NOISE = 1e-9
+"""Standard deviation of the log loss at least, for runs that a law fits to the last digit."""
+
 SAME = 1e-4
 """Searches whose sums of squares differ by less than this share ended in the same basin."""
 
@@ -193,7 +196,7 @@ def fitted_law(name: str, law: Law, lane: Lane, found: Minimum, robust: float) -
     count, known = len(lane.weight), int((lane.weight > 0).sum())
     weight = float(lane.weight.sum())
     squares = (_plain(found.residuals[order][:, :count], robust) ** 2).sum(axis=1)
-    noise = math.sqrt(squares[0] / weight * known / max(known - len(law.names), 1))
+    noise = max(math.sqrt(squares[0] / weight * known / max(known - len(law.names), 1)), LEAST_NOISE)
     jacobian = best.jacobian[:count]
     return FittedLaw(
         name=name,

@@ -130,7 +130,7 @@ class Limits:
         """Updates that each limit leaves, by its name; 0 where the model does not fit into memory."""
         found = {}
         if self.seconds is not None and self.step_seconds is not None:
-            times = np.asarray(self.step_seconds(model_size, batch_size), float)
+            times = np.broadcast_to(np.asarray(self.step_seconds(model_size, batch_size), float), np.shape(batch_size))
             check_values("step_seconds(N, B)", times, np.isfinite(times) & (times > 0), "an update must take some time")
             found["seconds"] = self.seconds / times
         if self.compute is not None:
@@ -142,6 +142,13 @@ class Limits:
         if self.memory is not None:
             found["memory"] = np.where(self.bytes(model_size, batch_size) <= self.memory, MOST_STEPS, 0.0)
         return found
+
+    def largest_fitting(self, batch_size: np.ndarray) -> np.ndarray:
+        """The largest model that memory holds with each batch size; inf without a limit."""
+        if self.memory is None:
+            return np.full(np.shape(batch_size), np.inf)
+        left = self.memory - self.bytes(0.0, batch_size)
+        return np.maximum(left, 0.0) / self.parameter_bytes * (1 - 1e-12)
 
     def bytes(self, model_size: Any, batch_size: Any) -> Any:
         """Memory that a device needs."""

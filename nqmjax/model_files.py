@@ -65,7 +65,7 @@ def read_model(path: str | os.PathLike) -> RunModel:
     """
     path = input_file(path, ".json")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from None
     known = isinstance(document, dict) and document.get("format") == FORMAT
@@ -129,23 +129,30 @@ def _scores_document(scores: xr.Dataset) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """NaN as null, which JSON has."""
-    return None if isinstance(value, float) and math.isnan(value) else value
+    """What is no finite number as null, which JSON has."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number that the file can have")
 
 
 def _model(document: dict[str, Any]) -> RunModel:
     laws = tuple(_law(part) for part in document["laws"])
     require(len(laws) > 0, "the number of laws", 0, "there must be one")
-    intervals = {name: _interval(part, laws) for name, part in document["intervals"].items()}
+    intervals = {name: _interval(name, document["intervals"][name], laws) for name in ("laplace", "bootstrap")}
+    settings = _array(document, "settings", (None, 4))
+    require(bool((settings > 0).all()), "settings", settings.min(), "all of them must be above 0")
+    require(len(document["summary"]) > 0, "summary", "empty", "it must say something of the runs")
     schedule = document["schedule"]
     scores = document["scores"]
     model = RunModel(
         laws,
         intervals,
-        _array(document, "settings", (-1, 4)),
+        settings,
         Schedule(schedule["family"], schedule["warmup"], tuple((name, value) for name, value in schedule["options"])),
-        float(document["learning_rate"]),
-        float(document["compute_factor"]),
+        _positive("learning_rate", document["learning_rate"]),
+        _positive("compute_factor", document["compute_factor"]),
         document["compute_unit"],
         None if scores is None else _scores(scores),
         tuple(document["summary"]),
@@ -163,32 +170,40 @@ def _law(part: dict[str, Any]) -> FittedLaw:
     return FittedLaw(
         part["name"],
         law,
-        Scale(**part["scale"]),
+        Scale(*(_positive(f"scale.{name}", part["scale"][name]) for name in Scale._fields)),
         _array(part, "coordinates", (count,)),
         _array(part, "covariance", (count, count)),
-        float(part["noise"]),
+        _positive("noise", part["noise"]),
         float(part["mean_squared_error"]),
-        _array(part, "jacobian", (-1, count)),
+        _array(part, "jacobian", (None, count)),
         _array(part, "prior", (count,)),
         tuple(Basin(*map(float, basin)) for basin in part["basins"]),
     )
 
 
-def _interval(part: dict[str, Any], laws: tuple[FittedLaw, ...]) -> Interval:
+def _interval(kind: str, part: dict[str, Any], laws: tuple[FittedLaw, ...]) -> Interval:
     arrays = part["coordinates"]
-    require(len(arrays) == len(laws), "the number of intervals", len(arrays), f"there are {len(laws)} laws")
-    coordinates = tuple(
-        _array({"coordinates": values}, "coordinates", (-1, len(law.coordinates)))
-        for values, law in zip(arrays, laws, strict=True)
-    )
+    require(len(arrays) == len(laws), f"the number of {kind} intervals", len(arrays), f"there are {len(laws)} laws")
+    coordinates = []
+    for values, law in zip(arrays, laws, strict=True):
+        count = len(law.coordinates)
+        coordinates.append(_array({kind: values}, kind, (count if kind == "laplace" else None, count)))
     coverages = (math.nan if part[name] is None else float(part[name]) for name in ("coverage", "bare_coverage"))
-    return Interval(coordinates, float(part["inflation"]), *coverages)
+    return Interval(tuple(coordinates), _positive("inflation", part["inflation"]), *coverages)
 
 
-def _array(part: dict[str, Any], name: str, shape: tuple[int, ...]) -> np.ndarray:
-    values = np.array(part[name], dtype=np.float64).reshape(shape)
-    require(bool(np.isfinite(values).all()), name, "not finite", "all numbers must be")
+def _array(part: dict[str, Any], name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+    """An array of finite numbers of this shape, in which None is any length above 0."""
+    values = np.array(part[name], dtype=np.float64)
+    like = values.ndim == len(shape) and values.size > 0
+    like = like and all(wanted in (None, found) for wanted, found in zip(shape, values.shape, strict=True))
+    require(like, f"the shape of {name}", values.shape, f"it must be {shape}")
     return values
+
+
+def _positive(name: str, value: Any) -> float:
+    require(isinstance(value, int | float) and value > 0, name, repr(value), "it must be a number above 0")
+    return float(value)
 
 
 def _scores(part: dict[str, Any]) -> xr.Dataset:

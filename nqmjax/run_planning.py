@@ -6,6 +6,7 @@ asked otherwise: what goes wrong with smaller ones is not in the laws.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from nqmjax.batch_size import critical_batch_size
-from nqmjax.checks import numeric, require
+from nqmjax.checks import check_choice, numeric, require
 from nqmjax.laws.base import law_inputs
 from nqmjax.limits import MOST_STEPS, SPENT, Limits, check_limits
 from nqmjax.prediction import RunModel, check_model, mean_log_losses, predict
@@ -101,14 +102,14 @@ def plan(
     jobs = [limits, *(_relaxed(limits, [name], 2.0) for name in used)]
     paid = [name for name in used if name != "memory"]
     multiples = [_relaxed(limits, paid, factor) for factor in FRONTIER]
-    feasible = [one for one in [*jobs, *multiples] if _most_steps(model, one, *space.grid()).max() >= 1]
+    feasible = [one for one in [*jobs, *multiples] if _most_steps(model, one, *space.grid(one)).max() >= 1]
     bar = tqdm(feasible, desc="planning", unit=" plans", delay=2, disable=not progress, leave=False)
     found = {id(one): _search(model, one, space, schedule) for one in bar}
     best, *relaxed = (found[id(one)] for one in jobs)
     drawn = {factor: (one, found[id(one)]) for factor, one in zip(FRONTIER, multiples, strict=True) if id(one) in found}
-    frontier = _table(model, limits, list(drawn.values()), schedule, level).rename(run="limits")
+    frontier = _table(model, space, list(drawn.values()), schedule, level).rename(run="limits")
     return RunPlan(
-        _table(model, limits, [(limits, best)], schedule, level).isel(run=0),
+        _table(model, space, [(limits, best)], schedule, level).isel(run=0),
         frontier.assign_coords(limits=list(drawn)),
         _prices(model, limits, best, used, [one.loss for one in relaxed]),
         _flat(model, limits, space, best, schedule),
@@ -121,10 +122,12 @@ class _Space(NamedTuple):
     model_size: tuple[float, float]
     batch_size: tuple[float, float]
 
-    def grid(self, shape: tuple[int, int] = (POINTS, POINTS)) -> tuple[np.ndarray, np.ndarray]:
-        """Model and batch sizes of the cells of a grid over the space, equally spaced in their logarithms."""
-        sizes, batches = (np.geomspace(*ends, count) for ends, count in zip(self, shape, strict=True))
-        return np.repeat(sizes, shape[1]), np.tile(batches, shape[0])
+    def grid(self, limits: Limits, shape: tuple[int, int] = (POINTS, POINTS)) -> tuple[np.ndarray, np.ndarray]:
+        """Model and batch sizes of the cells of a grid, equally spaced in their logarithms; sizes end where memory does."""
+        batches = np.geomspace(*self.batch_size, shape[1])
+        low, high = self.model_size
+        most = np.clip(limits.largest_fitting(batches), low, high)
+        return np.geomspace(low, most, shape[0]).ravel(), np.tile(batches, shape[0])
 
 
 def _space(model: RunModel, limits: Limits, model_size: float | None, batch_size: float | None) -> _Space:
@@ -168,7 +171,7 @@ def _search(model: RunModel, limits: Limits, space: _Space, schedule: Schedule) 
     found, narrower = [], space
     factor = max(high / low for low, high in space)
     for number in range(ROUNDS):
-        cells = narrower.grid()
+        cells = narrower.grid(limits)
         losses = _losses(model, limits, cells, schedule)
         at = int(losses.argmin())
         found.append(_Best(float(cells[0][at]), float(cells[1][at]), math.exp(losses[at])))
@@ -190,7 +193,7 @@ def _flat(model: RunModel, limits: Limits, space: _Space, best: _Best, schedule:
     spaces = {"model_size": _Space(wide.model_size, near.batch_size), "batch_size": _Space(near.model_size, wide.batch_size)}
     found = {}
     for place, name in enumerate(shapes):
-        cells = spaces[name].grid(shapes[name])
+        cells = spaces[name].grid(limits, shapes[name])
         flat = _losses(model, limits, cells, schedule) <= math.log(best.loss * (1 + FLAT))
         values = np.append(cells[place][flat], best[place])
         found[name] = (float(values.min()), float(values.max()))
@@ -198,10 +201,12 @@ def _flat(model: RunModel, limits: Limits, space: _Space, best: _Best, schedule:
 
 
 def _table(
-    model: RunModel, limits: Limits, found: Sequence[tuple[Limits, _Best]], schedule: Schedule, level: float
+    model: RunModel, space: _Space, found: Sequence[tuple[Limits, _Best]], schedule: Schedule, level: float
 ) -> xr.Dataset:
     """The best runs under their limits in whole numbers, their predictions, and what they cost."""
-    sizes, batches, most = (np.array(column) for column in zip(*(_whole(model, *pair) for pair in found), strict=True))
+    limits = found[0][0]
+    rows = [_whole(model, own, space, one) for own, one in found]
+    sizes, batches, most = (np.array(column) for column in zip(*rows, strict=True))
     table = predict(model, sizes, batches, np.floor(most), schedule=schedule, level=level)
     steps = table.steps.values
     costs = {"compute": (model.compute_factor * sizes * batches * steps, model.compute_unit)}
@@ -213,15 +218,20 @@ def _table(
     return table.assign({name: ("run", values, {"units": units}) for name, (values, units) in costs.items()})
 
 
-def _whole(model: RunModel, limits: Limits, best: _Best) -> tuple[float, float, float]:
-    """The best run with four digits of its size and a whole batch, where the limits allow these, and its updates."""
+def _whole(model: RunModel, limits: Limits, space: _Space, best: _Best) -> tuple[float, float, float]:
+    """The best run with four digits of its size and a whole batch, as far as space and limits allow these, and its updates."""
+    digit = 10.0 ** (math.floor(math.log10(best.model_size)) - 3)
+    sizes = math.floor(best.model_size / digit + 1e-9) * digit, best.model_size
+    batches = float(math.floor(best.batch_size + 1e-9)), float(math.ceil(best.batch_size)), best.batch_size
+    low, high = zip(*space, strict=True)
 
     def updates(size: float, batch: float) -> float:
-        return float(_most_steps(model, limits, np.array([size]), np.array([batch]))[0])
+        inside = low[0] <= size <= high[0] and low[1] <= batch <= high[1]
+        return float(_most_steps(model, limits, np.array([size]), np.array([batch]))[0]) if inside else 0.0
 
-    exact = best.model_size, best.batch_size
-    rounded = float(f"{best.model_size:.4g}"), max(float(round(best.batch_size)), 1.0)
-    size, batch = rounded if updates(*rounded) >= 0.9 * updates(*exact) else exact
+    fixed = low[0] == high[0], low[1] == high[1]
+    pairs = itertools.product(sizes[1:] if fixed[0] else sizes, batches[2:] if fixed[1] else batches)
+    size, batch = next((pair for pair in pairs if updates(*pair) >= 1), (best.model_size, best.batch_size))
     return size, batch, updates(size, batch)
 
 
@@ -249,7 +259,7 @@ def _prices(model: RunModel, limits: Limits, best: _Best, used: Sequence[str], r
 
 def _check_feasible(model: RunModel, limits: Limits, space: _Space) -> None:
     """Raise `ValueError` if no cell of the space leaves an update: which limit stands in the way, and by how much."""
-    sizes, batches = space.grid()
+    sizes, batches = space.grid(limits)
     together = _most_steps(model, limits, sizes, batches)
     if together.max() >= 1:
         return
@@ -296,17 +306,18 @@ def critical_batch_sizes(
       ValueError: an argument is out of its range.
     """
     check_model(model, None)
+    check_choice("definition", definition, ["knee", "overhead"])
     schedule = model.schedule if schedule is None else schedule
     steps = np.geomspace(10.0, 1e7, 121)
     ends = np.log2(model.seen["batch_size"])
-    sizes = 2.0 ** np.arange(math.ceil(ends[0] - 1e-9), ends[1] + 1e-9, 0.25)
-    require(len(sizes) > 2, "the range of batch sizes seen", model.seen["batch_size"], "it spans too few powers of two")
+    sizes = 2.0 ** np.arange(ends[0], ends[1] + 1e-9, 0.25)
+    require(len(sizes) > 2, "the range of batch sizes seen", model.seen["batch_size"], "it spans less than a factor of 1.4")
     batches, updates = (part.ravel() for part in np.meshgrid(sizes, steps, indexing="ij"))
     inputs = law_inputs(run_settings(model_size, batches, updates, model.learning_rate, schedule))
     curves = np.minimum.accumulate(mean_log_losses(model, inputs).reshape(len(sizes), -1), axis=1)
     if losses is None:
         low, high = curves.min(), curves[:, len(steps) // 6].min()
-        losses = np.round(np.exp(np.linspace(low + 0.1 * (high - low), high, 10)), 3)
+        losses = [float(f"{loss:.4g}") for loss in np.exp(np.linspace(low + 0.1 * (high - low), high, 10))]
     losses = np.atleast_1d(numeric("losses", losses))
     require(bool((losses > 0).all()), "losses", losses, "give nats, above 0")
     reached = np.array([[_first(np.log(steps), curve, math.log(loss)) for curve in curves] for loss in losses])
@@ -335,8 +346,9 @@ def _first(log_steps: np.ndarray, curve: np.ndarray, level: float) -> float:
 
 
 def _critical(sizes: np.ndarray, steps: np.ndarray, definition: str, overhead: float) -> tuple[float, str]:
-    fewest = int(np.argmin(sizes * steps))
-    known = np.isfinite(steps) & (steps > 10.0) & (np.arange(len(sizes)) >= fewest)
+    examples = sizes * steps
+    fewest = int(np.argmax(examples <= 1.01 * examples.min()))
+    known = np.isfinite(steps) & (steps > 10.0 * (1 + 1e-9)) & (np.arange(len(sizes)) >= fewest)
     if known.sum() < 3:
         return math.nan, ""
     found = critical_batch_size((sizes[known], steps[known]), definition, overhead)

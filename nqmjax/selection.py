@@ -131,7 +131,8 @@ def choose(runs: Runs, tests: tuple[Fold, ...], found: Mapping[str, Evaluation])
         errors = {name: found[name].predictions - target for name in names}
 
         def score(group: tuple[str, ...]) -> float:
-            return _scores(runs, tests, np.mean([errors[name] for name in group], axis=0))["score"]
+            found = _scores(runs, tests, np.mean([errors[name] for name in group], axis=0))["score"]
+            return math.inf if math.isnan(found) else found
 
         best = min(sets, key=score)
     mean = np.mean([found[name].predictions for name in best], axis=0)

@@ -39,7 +39,7 @@ class Scale(NamedTuple):
 class Parameter(NamedTuple):
     """A parameter: where its coordinate is looked for, what is believed of it before, and its value from the coordinate.
 
-    The prior is a normal distribution of the coordinate, infinitely wide for none.
+    The prior is a normal distribution of the coordinate, whose deviation is finite.
     """
 
     name: str
