@@ -288,7 +288,8 @@ def sum_error(fitted: FittedLaw, settings: RunSettings) -> float:
       fitted: see `fit_law`.
       settings: of the runs that are predicted.
     """
+    losses = jax.jit(fitted.law.log_loss, static_argnames="rule")
     inputs = law_inputs(settings)
     with jax.enable_x64():
-        coarse, fine = (fitted.law.log_loss(fitted.coordinates, inputs, fitted.scale, rule) for rule in (COARSE, FINE))
+        coarse, fine = (losses(fitted.coordinates, inputs, fitted.scale, rule=rule) for rule in (COARSE, FINE))
         return float(abs(jnp.expm1(coarse - fine)).max())

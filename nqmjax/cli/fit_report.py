@@ -7,7 +7,7 @@ import xarray as xr
 
 from nqmjax.cli.plan_report import columns_text
 from nqmjax.cli.run_report import digits, left, level_text, short
-from nqmjax.fitting import FittedLaw, identification
+from nqmjax.fitting import FittedLaw, identification, sum_error
 from nqmjax.prediction import RunModel
 from nqmjax.runs import Runs
 
@@ -24,7 +24,7 @@ def fit_report(runs: Runs, model: RunModel, table: xr.Dataset) -> str:
       table: `predict(model, runs.settings)`.
     """
     scores = [] if model.scores is None else [scores_report(model.scores)]
-    laws = [law_report(law) for law in model.laws]
+    laws = [f"{law_report(law)}\n{sums_text(law, runs)}" for law in model.laws]
     return "\n\n".join(["\n".join(model.summary), *scores, *laws, residuals_report(runs, table), intervals_report(model)])
 
 
@@ -39,6 +39,7 @@ def scores_report(scores: xr.Dataset) -> str:
     columns |= {"budget out": cells("budget_out", "{:.3g}"), "forward": cells("forward", "{:.3g}")}
     columns |= {"score": cells("score", "{:.3g}"), "bias forward": cells("bias", "{:+.2%}")}
     rows = [f"{name} *" if name in members else str(name) for name in scores.law.values]
+    passed = scores.attrs.get("passed_over", [])
     chosen = f"* chosen: {'the mean of ' * (len(members) > 1)}{', '.join(members)}"
     return "\n".join(
         [
@@ -48,6 +49,7 @@ def scores_report(scores: xr.Dataset) -> str:
             "",
             "budget out: the runs of each compute budget, by fits to the others; forward: the runs above each budget, by fits",
             "to those up to it; score: the geometric mean of the two; bias: the mean error of the log loss.",
+            *([f"Passed over, with too many parameters for so few runs: {', '.join(passed)}"] if passed else []),
             chosen if np.isfinite(scores.score.values[-1]) else f"{chosen}; there are too few budgets to compare laws by",
         ]
     )
@@ -75,6 +77,11 @@ def law_report(fitted: FittedLaw) -> str:
         f"Minima, the best under the priors first (mean squared error, share of starts): {basins_text(fitted)}",
     ]
     return "\n".join(lines)
+
+
+def sums_text(fitted: FittedLaw, runs: Runs) -> str:
+    """How well the sums over very many directions were taken."""
+    return f"Sums over directions at few nodes are off by at most {sum_error(fitted, runs.settings):.0e} of the loss"
 
 
 def basins_text(fitted: FittedLaw) -> str:
@@ -116,6 +123,7 @@ def intervals_report(model: RunModel) -> str:
             "",
             columns_text("intervals", rows, columns),
             "",
-            "covered: each fold's intervals widened as the others ask for; widened: the factor for new runs; * used by default",
+            "covered: each budget's intervals widened as the others ask for; widened: the factor on the model's part of their",
+            "width, for runs to come; * used by default",
         ]
     )
