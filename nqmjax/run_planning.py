@@ -221,7 +221,7 @@ def _table(
 def _whole(model: RunModel, limits: Limits, space: _Space, best: _Best) -> tuple[float, float, float]:
     """The best run with four digits of its size and a whole batch, as far as space and limits allow these, and its updates."""
     digit = 10.0 ** (math.floor(math.log10(best.model_size)) - 3)
-    sizes = math.floor(best.model_size / digit + 1e-9) * digit, best.model_size
+    sizes = math.floor(best.model_size / digit + 1e-6) * digit, best.model_size
     batches = float(math.floor(best.batch_size + 1e-9)), float(math.ceil(best.batch_size)), best.batch_size
     low, high = zip(*space, strict=True)
 
