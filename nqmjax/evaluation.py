@@ -3,9 +3,7 @@ r"""Laws on trial: fitted to all runs, and to folds of them, of which the others
 Two kinds of folds: one compute budget out of all ("budget"), and all budgets above one ("forward").
 """
 
-import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -15,6 +13,7 @@ from tqdm import tqdm
 from nqmjax.fitting import SAME, FittedLaw, Lane, check_starts, fitted_law, lane, search
 from nqmjax.laws.base import Law, law_inputs, scale_of, starting_points
 from nqmjax.least_squares import Minimum
+from nqmjax.parallel import on_all_cores
 from nqmjax.prediction import law_prediction
 from nqmjax.runs import Runs
 
@@ -54,11 +53,8 @@ def evaluate_all(
     """Evaluate laws by name on all cores: one compiles while another is searched."""
     check_starts(starts, seed)
     total = len(laws) * (starts + len(tests))
-    with (
-        tqdm(desc="fitting", total=total, unit=" fits", delay=2, disable=not progress, leave=False) as bar,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):
-        found = pool.map(lambda name: evaluate(name, laws[name], runs, tests, starts, robust, seed, bar), laws)
+    with tqdm(desc="fitting", total=total, unit=" fits", delay=2, disable=not progress, leave=False) as bar:
+        found = on_all_cores(lambda name: evaluate(name, laws[name], runs, tests, starts, robust, seed, bar), laws)
         return dict(zip(laws, found, strict=True))
 
 

@@ -12,9 +12,7 @@ and prior, so that starts, folds and bootstrap replicates all run in one compila
 import dataclasses
 import functools
 import math
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +24,7 @@ from tqdm import tqdm
 from nqmjax.checks import numeric, require
 from nqmjax.laws.base import Inputs, Law, Scale, law_inputs, scale_of, starting_points
 from nqmjax.least_squares import Minimum, minimize
+from nqmjax.parallel import on_all_cores
 from nqmjax.power_law_sums import COARSE, FINE
 from nqmjax.runs import Runs
 from nqmjax.settings import RunSettings
@@ -116,8 +115,7 @@ def search(law: Law, runs: Runs, lanes: Sequence[Lane], robust: float, progress:
 
     batches = [lanes[first : first + LANES] for first in range(0, len(lanes), LANES)]
     found = [run(batches[0])]  # compiles
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found += pool.map(run, batches[1:])
+    found += on_all_cores(run, batches[1:])
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(lanes)], *found)
 
 

@@ -13,9 +13,7 @@ runs of more compute than those fitted to. `noise` is that of the fit.
 import dataclasses
 import functools
 import math
-import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -24,9 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from nqmjax.checks import check_choice, numeric, require
+from nqmjax.checks import check_choice, check_values, numeric, require
 from nqmjax.fitting import FittedLaw
 from nqmjax.laws.base import Inputs, Law, law_inputs
+from nqmjax.parallel import on_all_cores
 from nqmjax.plans import Plan, check_columns
 from nqmjax.settings import COLUMNS, RunSettings, Schedule, run_settings
 
@@ -141,6 +140,7 @@ def predict(
     else:
         settings = _settings(model, model_size, batch_size, steps, learning_rate, schedule)
         inputs = law_inputs(settings)
+    _check_rates(model, settings)
     each, variance = log_predictions(model, inputs, interval)
     mean, deviation = each.mean(axis=0), np.sqrt(variance)
     reach = NormalDist().inv_cdf(0.5 + level / 2) * deviation
@@ -169,8 +169,7 @@ def log_predictions(model: RunModel, inputs: Inputs, interval: str) -> tuple[np.
     """Log losses `(laws, runs)`, and the variance `(runs,)` of the mean over laws as a prediction of a run."""
     found = model.intervals[interval]
     predict_one = functools.partial(law_prediction, inputs=inputs, interval=interval)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the first time, each law is compiled
-        pairs = list(pool.map(predict_one, model.laws, found.coordinates))
+    pairs = on_all_cores(predict_one, model.laws, found.coordinates)  # the first time, each law is compiled
     each, variances = (np.stack([pair[k] for pair in pairs]) for k in (0, 1))
     noise = float(np.mean([fitted.noise**2 for fitted in model.laws]))
     return each, noise + found.inflation**2 * model_variance(each, variances)
@@ -197,8 +196,7 @@ def mean_log_losses(model: RunModel, inputs: Inputs) -> np.ndarray:
         with jax.enable_x64():
             return np.asarray(_log_loss(fitted.law, fitted.scale, fitted.coordinates, inputs))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.mean(list(pool.map(one, model.laws)), axis=0)
+    return np.mean(on_all_cores(one, model.laws), axis=0)
 
 
 @functools.partial(jax.jit, static_argnames="law")
@@ -240,6 +238,14 @@ def outside(model: RunModel, settings: RunSettings) -> list[str]:
         above, below = values > high * (1 + 1e-9), values < low * (1 - 1e-9)
         marks.append(np.where(above, f"{name} above", np.where(below, f"{name} below", "")))
     return [", ".join(filter(None, row)) for row in zip(*marks, strict=True)]
+
+
+def _check_rates(model: RunModel, settings: RunSettings) -> None:
+    """Raise `ValueError` for rates that cannot be meant where the runs named none: they are then multiples of the runs' own."""
+    if (model.settings[:, 3] == 1.0).all():
+        fits = (settings.learning_rate > 0.01) & (settings.learning_rate < 100.0)
+        remedy = "the runs named no learning_rate, so that rates are multiples of theirs; give 1 for the same rate"
+        check_values("learning_rate", settings.learning_rate, fits, remedy)
 
 
 def check_model(model: Any, interval: str | None, level: float = 0.9) -> str:

@@ -252,7 +252,7 @@ def _prices(model: RunModel, limits: Limits, best: _Best, used: Sequence[str], r
         "allowed": ("limit", [float(getattr(limits, name)) for name in used]),
         "used": ("limit", [shares[name] for name in used], {"units": "share of what is allowed"}),
         "loss_if_doubled": ("limit", list(relaxed), {"units": "nats"}),
-        "gain": ("limit", [best.loss - loss for loss in relaxed], {"units": "nats"}),
+        "gain": ("limit", [max(best.loss - loss, 0.0) for loss in relaxed], {"units": "nats"}),
     }
     return xr.Dataset(table, coords={"limit": list(used)})
 

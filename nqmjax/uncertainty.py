@@ -7,9 +7,7 @@ the same folds.
 """
 
 import math
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from statistics import NormalDist
 
 import numpy as np
@@ -17,6 +15,7 @@ import numpy as np
 from nqmjax.evaluation import Evaluation, Fold
 from nqmjax.fitting import lane, search
 from nqmjax.laws.base import law_inputs
+from nqmjax.parallel import on_all_cores
 from nqmjax.prediction import Interval, law_prediction, model_variance
 from nqmjax.runs import Runs
 
@@ -34,8 +33,7 @@ def intervals(
     runs: Runs, tests: tuple[Fold, ...], members: Sequence[Evaluation], robust: float, seed: int
 ) -> dict[str, Interval]:
     """Intervals by name, "laplace" and "bootstrap", of the mean of the laws `members`."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        replicates = list(pool.map(lambda one: bootstrap(runs, one, tests, robust, seed), members))
+    replicates = on_all_cores(lambda one: bootstrap(runs, one, tests, robust, seed), members)
     return measured_intervals(runs, tests, members, replicates)
 
 

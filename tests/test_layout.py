@@ -8,7 +8,7 @@ import pytest
 import nqmjax
 
 ORDER = [
-    ["checks", "problem", "power_law_sums", "least_squares", "limits"],
+    ["checks", "problem", "power_law_sums", "least_squares", "limits", "parallel"],
     ["optimizers"],
     ["frontdoor", "dynamics"],
     ["passage"],
