@@ -9,9 +9,10 @@ import numpy as np
 import optax
 
 from nqmjax.checks import require
+from nqmjax.dynamics.pieces import doublings
 from nqmjax.frontdoor import check_run
 from nqmjax.optimizers import LinearOptimizer
-from nqmjax.plans import doublings, piece_lengths
+from nqmjax.plans import piece_lengths
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedule_search import TOLERANCE, Search, final_excess
 

@@ -31,9 +31,10 @@ from scipy.integrate import cumulative_trapezoid
 from scipy.optimize import root_scalar
 
 from nqmjax.checks import numeric, require
+from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces
 from nqmjax.frontdoor import check_run, evaluate
 from nqmjax.optimizers import LinearOptimizer, hyperparameters
-from nqmjax.plans import Plan, check_plan, doublings, piece_lengths, risks_of_pieces
+from nqmjax.plans import Plan, check_plan, piece_lengths
 from nqmjax.problem import NoisyQuadratic
 
 GRID = 4000
@@ -167,7 +168,7 @@ def noise_weights(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Pla
 
 @functools.partial(jax.jit, static_argnames="levels")
 def _noise_weights(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any, levels: int) -> jax.Array:
-    final = lambda inverse: risks_of_pieces(problem, optimizer, inverse, steps, levels)[-1]  # noqa: E731
+    final = lambda inverse: quick_risks_of_pieces(problem, optimizer, inverse, steps, levels)[-1]  # noqa: E731
     return jax.grad(final)(jnp.asarray(inverse_batch))
 
 

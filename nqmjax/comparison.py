@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from nqmjax.bounds import bayes_bound, bayes_examples
 from nqmjax.checks import check_choice, check_steps, require
+from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces
 from nqmjax.optimizers import LinearOptimizer
-from nqmjax.plans import Plan, check_plan, doublings, risks_of_pieces
+from nqmjax.plans import Plan, check_plan
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedule_search import learning_rate_cap, optimize_schedule
 from nqmjax.schedules import COOLDOWNS, FAMILIES
@@ -246,4 +247,4 @@ def final_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, steps: int, 
 
 @functools.partial(jax.jit, static_argnames="levels")
 def _last(problem: Any, optimizer: Any, columns: Any, inverse: Any, steps: Any, levels: int) -> jax.Array:
-    return risks_of_pieces(problem, optimizer.replace(**columns), inverse, steps, levels)[-1] - problem.irreducible
+    return quick_risks_of_pieces(problem, optimizer.replace(**columns), inverse, steps, levels)[-1] - problem.irreducible

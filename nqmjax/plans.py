@@ -1,10 +1,7 @@
 r"""Training plans: a schedule of pieces, each with constant hyperparameters, a batch size and a number of updates.
 
-`run` follows the second moments `M` of every direction from piece to piece in closed form. A piece of `n` updates maps
-
-    M  ->  A_n M A_n^T + (1/B) N_n,      A_2n = A_n^2,      N_2n = N_n + A_n N_n A_n^T,      N_1 = c b b^T,
-
-so that its cost grows with the logarithm of its length, and gradients go through every hyperparameter and batch size.
+`run` follows the second moments of every direction from piece to piece in closed form (`nqmjax.dynamics.pieces`): the cost of a
+piece grows with the logarithm of its length, and gradients go through every hyperparameter and batch size.
 """
 
 import functools
@@ -15,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nqmjax.checks import check_batch_size, check_steps, check_values, is_traced, numeric, require
-from nqmjax.dynamics.matrices import outer, product, quadratic, sandwich, square
-from nqmjax.dynamics.model import build_model, risk_of_squares
+from nqmjax.dynamics.pieces import doublings, risks_of_pieces
 from nqmjax.frontdoor import check_run, evaluate
 from nqmjax.optimizers import LinearOptimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
@@ -152,6 +148,9 @@ def check_columns(plan: Plan) -> None:
 def run(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Plan, dtype: Any = "float64") -> Any:
     r"""Risk at the start and after each piece of a plan, exactly, whatever the lengths of the pieces.
 
+    A plan may explode and come back; where the second moments leave the range of numbers on the way, the risk is inf from then
+    on.
+
     Args:
       problem: the quadratic.
       optimizer: scalar hyperparameters, used where the plan does not name them.
@@ -174,7 +173,7 @@ def run(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Plan, dtype: 
     settings = optimizer.replace(**plan.hyperparameters)
     steps = plan.steps if is_traced(plan.steps) else np.asarray(plan.steps, np.uint32)
     levels = 32 if is_traced(steps) else doublings(int(np.max(steps)))
-    kernel = functools.partial(_run, levels=levels)
+    kernel = functools.partial(risks_of_pieces, levels=levels)
     return evaluate(kernel, problem, settings, 1 / plan.batch_size, steps, dtype=dtype)
 
 
@@ -187,45 +186,3 @@ def piece_lengths(steps: int, pieces: int) -> np.ndarray:
     check_steps("steps", steps)
     require(1 <= pieces <= steps, "pieces", pieces, f"give from 1 to {steps}, the number of steps")
     return np.diff(np.round(np.linspace(0, int(steps), int(pieces) + 1)).astype(int))
-
-
-def doublings(steps: int) -> int:
-    """Doublings that pieces of up to so many updates need, in steps of four, so that few lengths compile anew."""
-    return min(32, -(-steps.bit_length() // 4) * 4)
-
-
-@functools.partial(jax.jit, static_argnames="levels")
-def _run(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any, levels: int) -> jax.Array:
-    return risks_of_pieces(problem, optimizer, inverse_batch, steps, levels)
-
-
-def risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any, levels: int) -> jax.Array:
-    """Risks `(pieces + 1,)`: traceable, of hyperparameters, `1 / B` and unsigned `steps` of shape `(pieces,)`.
-
-    `levels` is static, at least the bits of the longest piece.
-    """
-    steps = jnp.asarray(steps).astype(jnp.uint32)
-    model = build_model(problem, optimizer, jnp.ones(()), steps.shape)
-
-    def bit(carry: Any, _: None) -> tuple[Any, None]:
-        moved, added, increment, noise, left = carry
-        odd = left & 1 == 1
-        added = jnp.where(odd, noise + sandwich(increment, added), added)
-        moved = jnp.where(odd, moved + increment + product(increment, moved), moved)
-        # Where nothing is left to do, double zeros: an overflow there would spoil gradients.
-        increment, noise = (jnp.where(left > 1, entry, 0) for entry in (increment, noise))
-        return (moved, added, square(increment), noise + sandwich(increment, noise), left >> 1), None
-
-    zero = jnp.zeros_like(model.increment)
-    carry = (zero, zero, model.increment, model.noise * outer(model.kick), steps[:, None])
-    moved, added = jax.lax.scan(jax.checkpoint(bit), carry, length=levels)[0][:2]
-
-    def piece(moments: jax.Array, maps: Any) -> tuple[jax.Array, jax.Array]:
-        increment, noise, read = maps
-        moments = sandwich(increment, moments) + noise
-        return moments, risk_of_squares(model, quadratic(moments, read))
-
-    start = jnp.zeros_like(zero[:, :, 0]).at[0, 0].set(model.initial)
-    maps = jnp.moveaxis(moved, 2, 0), jnp.moveaxis(added * inverse_batch[:, None], 2, 0), jnp.moveaxis(model.read, 1, 0)
-    _, risks = jax.lax.scan(piece, start, maps)
-    return jnp.concatenate([risk_of_squares(model, quadratic(start, maps[2][0]))[None], risks])

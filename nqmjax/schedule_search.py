@@ -22,9 +22,10 @@ from nqmjax.bounds import bayes_examples
 from nqmjax.checks import check_steps, check_target, require
 from nqmjax.closed_forms import ForgettingKernel, water_filling
 from nqmjax.dynamics import stability_edge
+from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces
 from nqmjax.frontdoor import check_run
 from nqmjax.optimizers import LinearOptimizer, hyperparameters
-from nqmjax.plans import Plan, doublings, piece_lengths, risks_of_pieces
+from nqmjax.plans import Plan, piece_lengths
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.target import MAX_STEPS
 
@@ -382,7 +383,7 @@ def final_excess(
 ) -> Any:
     """Final risk less the irreducible loss."""
     settings = optimizer.replace(**{name: _value(name, row) for name, row in zip(names, point, strict=True)})
-    return risks_of_pieces(problem, settings, inverse, steps, levels)[-1] - problem.irreducible
+    return quick_risks_of_pieces(problem, settings, inverse, steps, levels)[-1] - problem.irreducible
 
 
 @functools.partial(jax.jit, static_argnames=("names", "levels"))

@@ -4,31 +4,37 @@ The two parts of the risk, `phi_t = r A^t v` and `sum_{s<t} psi_s^2` with `psi_s
 
     A_2n = A_n^2,      W_2n = W_n + A_n^T W_n A_n,      W_1 = r r^T:      sum_{j<n} psi_{s+j}^2 = y^T W_n y,  y = A^s b.
 
-`A_n` is kept as `E_n = A_n - I`, so that `E_2n = 2 E_n + E_n^2` does not lose a slow direction against 1.
+All of it in numbers of twice the precision (`twofold`): a direction that shrinks by `1e-16` an update is not lost against 1,
+nor are roots that nearly coincide, nor what a contraction leaves of a start that is huge.
 """
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nqmjax.checks import check_steps, is_traced
-from nqmjax.dynamics.matrices import apply, dot, outer, quadratic, sandwich, square, transpose
-from nqmjax.dynamics.model import build_model, risk_of_squares, start_state, times
+from nqmjax.dynamics.model import Model, build_model, risk_of_squares, start_state, times, unit_plus
+from nqmjax.dynamics.twofold import Twofold, act, dot, product, transpose, where
 from nqmjax.frontdoor import check_run, check_shapes, evaluate
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
 
-FOREVER = 62
-"""Doublings after which a run has forgotten its start: 2^62 updates."""
+FOREVER = 110
+"""Doublings after which a run has forgotten its start: 2^110 updates, for any direction that twice the precision sees move."""
+
+LONGEST = 32
+"""Doublings of the longest run, 2^31 updates."""
 
 
 def risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, steps: Any, dtype: Any = "float64") -> Any:
     r"""Risk after `steps` updates, exactly, in O(log steps).
 
-    `R_t = irreducible + 1/2 sum_k w_k h_k r^T M_t r` with `M_t` the second moments; the same numbers as
-    `risk_curve` as long as less than some 30 decimal orders of the start have decayed (float32: 12), differentiable in
-    every hyperparameter, the batch size and the problem.
+    `R_t = irreducible + 1/2 sum_k w_k h_k r^T M_t r` with `M_t` the second moments; the same numbers as `risk_curve`, whatever
+    the start, and differentiable in every hyperparameter, the batch size and the problem. At a relative distance `d` from the
+    edge of stability the risk is as sharp as the hyperparameters themselves: their rounding moves it by `1e-16 / d`.
 
     Args:
       problem: the quadratic.
@@ -53,8 +59,10 @@ def risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, s
     check_steps("steps", steps)
     check_shapes(optimizer, batch_size=batch_size, steps=steps)
     if not is_traced(steps):
-        steps = jnp.asarray(steps, dtype=jnp.uint32)
-    return evaluate(_risk, problem, optimizer, batch_size, steps, dtype=dtype)
+        steps = np.asarray(steps, dtype=np.uint32)
+    traced = is_traced(problem, optimizer, batch_size, steps)
+    levels = None if traced else np.uint32(int(np.max(steps, initial=0)).bit_length())
+    return evaluate(_risk, problem, optimizer, batch_size, steps, levels, dtype=dtype)
 
 
 def stationary_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, dtype: Any = "float64") -> Any:
@@ -81,38 +89,70 @@ def stationary_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_s
     """
     check_run(problem, optimizer, batch_size)
     check_shapes(optimizer, batch_size=batch_size)
-    return evaluate(_stationary_risk, problem, optimizer, batch_size, dtype=dtype)
+    kernel = functools.partial(_stationary_risk, differentiable=is_traced(problem, optimizer, batch_size))
+    return evaluate(kernel, problem, optimizer, batch_size, dtype=dtype)
 
 
-def double(increment: jax.Array, sums: jax.Array) -> tuple[jax.Array, jax.Array]:
+def double(matrix: Twofold, sums: Twofold) -> tuple[Twofold, Twofold]:
     """From the map and the sum of `n` updates to those of `2 n`."""
-    return square(increment), sums + sandwich(transpose(increment), sums)
+    return product(matrix, matrix), sums + product(transpose(matrix), product(sums, matrix))
+
+
+def first_update(model: Model) -> tuple[Twofold, Twofold]:
+    """The map `A` and the sum `r r^T` of a single update."""
+    return unit_plus(model.increment), Twofold.of(model.read)[:, None] * Twofold.of(model.read)[None]
+
+
+def squares_left(model: Model, state: Twofold) -> jax.Array:
+    """What is left of the start, `E theta_0^2 (r . x)^2`."""
+    return times(model.initial, dot(Twofold.of(model.read), state).rounded ** 2)
+
+
+def kicks(sums: Twofold, state: Twofold) -> Twofold:
+    """`y^T W y`, never negative."""
+    total = dot(state, act(sums, state))
+    return where(total.high > 0, total, Twofold.of(jnp.zeros_like(total.high)))
 
 
 @jax.jit
-def _risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, steps: Any) -> jax.Array:
+def _risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, steps: Any, levels: Any) -> jax.Array:
+    """`levels` doublings; None is as many as any run may need, in a form that can be differentiated backwards."""
     steps = jnp.asarray(steps).astype(jnp.uint32)
     model = build_model(problem, optimizer, batch_size, steps.shape)
 
-    def bit(carry: Any, _: None) -> tuple[Any, None]:
-        state, noise, increment, sums, left = carry
+    def bit(_: Any, carry: Any) -> Any:
+        state, noise, matrix, sums, left = carry
         odd = left & 1 == 1
-        noise = jnp.where(odd, noise + quadratic(sums, state[:, 1]), noise)
-        state = jnp.where(odd, apply(increment[:, :, None], state), state)
+        noise = where(odd, noise + kicks(sums, state[:, 1]), noise)
+        state = where(odd, act(matrix[:, :, None], state), state)
         # Where nothing is left to do, double zeros: an overflow there would spoil gradients.
-        doubled = double(*(jnp.where(left > 1, entry, 0) for entry in (increment, sums)))
-        return (state, noise, *doubled, left >> 1), None
+        matrix, sums = (jax.tree.map(lambda part: jnp.where(left > 1, part, 0), entry) for entry in (matrix, sums))
+        return (state, noise, *double(matrix, sums), left >> 1)
 
     left = jnp.broadcast_to(steps, model.noise.shape[:-1])[..., None]
-    carry = (start_state(model), jnp.zeros_like(model.kick[0]), model.increment, outer(model.read), left)
-    state, noise = jax.lax.scan(bit, carry, length=32)[0][:2]
-    return risk_of_squares(model, times(model.initial, dot(model.read, state[:, 0]) ** 2) + times(model.noise, noise))
+    carry = (Twofold.of(start_state(model)), Twofold.of(jnp.zeros_like(model.kick[0])), *first_update(model), left)
+    bounds = (0, LONGEST) if levels is None else (jnp.zeros_like(levels), levels)
+    state, noise = jax.lax.fori_loop(*bounds, bit, carry)[:2]
+    return risk_of_squares(model, squares_left(model, state[:, 0]) + times(model.noise, noise.rounded))
 
 
-@jax.jit
-def _stationary_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any) -> jax.Array:
+@functools.partial(jax.jit, static_argnames="differentiable")
+def _stationary_risk(problem: Any, optimizer: Any, batch_size: Any, differentiable: bool) -> jax.Array:
     model = build_model(problem, optimizer, batch_size)
-    forever, sums = jax.lax.fori_loop(0, FOREVER, lambda _, both: double(*both), (model.increment, outer(model.read)))
-    state = apply(forever[:, :, None], start_state(model))
-    squares = times(model.initial, dot(model.read, state[:, 0]) ** 2) + times(model.noise, quadratic(sums, model.kick))
-    return risk_of_squares(model, squares)
+
+    def going_on(carry: Any) -> jax.Array:
+        """Until every direction has forgotten its start, or has grown beyond the range of numbers."""
+        level, matrix, _ = carry
+        return (level < FOREVER) & (jnp.isfinite(matrix.high) & (matrix.high != 0)).any()
+
+    def step(carry: Any) -> Any:
+        level, matrix, sums = carry
+        return (level + 1, *double(matrix, sums))
+
+    if differentiable:
+        matrix, sums = jax.lax.fori_loop(0, FOREVER, lambda _, carry: double(*carry), first_update(model))
+    else:
+        _, matrix, sums = jax.lax.while_loop(going_on, step, (0, *first_update(model)))
+    state = act(matrix, Twofold.of(start_state(model)[:, 0]))
+    noise = kicks(sums, Twofold.of(model.kick))
+    return risk_of_squares(model, squares_left(model, state) + times(model.noise, noise.rounded))

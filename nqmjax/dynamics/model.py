@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from nqmjax.dynamics.twofold import Twofold
 from nqmjax.optimizers import LinearOptimizer, linear_system
 from nqmjax.problem import NoisyQuadratic
 
@@ -47,6 +48,12 @@ def build_model(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size:
 def start_state(model: Model) -> jax.Array:
     """The states that the start and the noise of one update put a direction into, `v` and `b`; shape `(m, 2) + S + (n,)`."""
     return jnp.stack([jnp.zeros_like(model.kick).at[0].set(1), model.kick], axis=1)
+
+
+def unit_plus(increment: jax.Array) -> Twofold:
+    """The map `A = I + increment`, without its rounding."""
+    unit = jnp.expand_dims(jnp.eye(len(increment), dtype=increment.dtype), tuple(range(2, increment.ndim)))
+    return Twofold.of(jnp.broadcast_to(unit, increment.shape)) + Twofold.of(increment)
 
 
 def without_idle_directions(model: Model) -> Model:

@@ -1,0 +1,110 @@
+r"""Many updates in pieces with constant hyperparameters: the second moments of every direction, from piece to piece.
+
+A piece of `n` updates maps the second moments `M` of a direction's state, each update adding the noise `c b b^T / B`:
+
+    M  ->  A_n M A_n^T + N_n / B,      A_2n = A_n^2,      N_2n = N_n + A_n N_n A_n^T,      N_1 = c b b^T.
+
+`risks_of_pieces` does this in numbers of twice the precision (`twofold`): a plan may explode in one piece and come back in
+the next. `quick_risks_of_pieces` is for searches that evaluate thousands of plans which stay below the stability edge: in the
+usual precision, with `E_n = A_n - I` in place of `A_n`, which keeps slow directions apart from 1 but not strong contractions.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from nqmjax.dynamics import twofold
+from nqmjax.dynamics.matrices import outer, product, quadratic, sandwich, square
+from nqmjax.dynamics.model import Model, build_model, risk_of_squares, unit_plus
+from nqmjax.dynamics.twofold import Twofold, act, dot, transpose, where
+
+
+def doublings(steps: int) -> int:
+    """Doublings that pieces of up to so many updates need, in steps of four, so that few lengths compile anew."""
+    return min(32, -(-steps.bit_length() // 4) * 4)
+
+
+@functools.partial(jax.jit, static_argnames="levels")
+def risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any, levels: int) -> jax.Array:
+    """Risks `(pieces + 1,)`, of hyperparameters, `1 / B` and unsigned `steps` of shape `(pieces,)`.
+
+    `levels` is static, at least the bits of the longest piece.
+    """
+    steps, model = jnp.asarray(steps).astype(jnp.uint32), _model(problem, optimizer, steps)
+
+    def bit(carry: Any, _: None) -> tuple[Any, None]:
+        moved, added, matrix, noise, left = carry
+        odd = left & 1 == 1
+        added = where(odd, noise + _congruence(matrix, added), added)
+        moved = where(odd, twofold.product(matrix, moved), moved)
+        # Where nothing is left to do, double zeros: an overflow there would spoil gradients.
+        matrix, noise = (jax.tree.map(lambda part: jnp.where(left > 1, part, 0), entry) for entry in (matrix, noise))
+        return (moved, added, twofold.product(matrix, matrix), noise + _congruence(matrix, noise), left >> 1), None
+
+    zero, kick = jnp.zeros_like(model.increment), Twofold.of(model.kick)
+    noise = Twofold.of(model.noise) * (kick[:, None] * kick[None])
+    carry = (unit_plus(zero), Twofold.of(zero), unit_plus(model.increment), noise, steps[:, None])
+    moved, added = jax.lax.scan(jax.checkpoint(bit), carry, length=levels)[0][:2]
+
+    def piece(moments: Twofold, maps: Any) -> tuple[Twofold, jax.Array]:
+        matrix, noise, read = maps
+        moments = _congruence(matrix, moments) + noise
+        return moments, risk_of_squares(model, jnp.maximum(dot(read, act(moments, read)).rounded, 0))
+
+    start, maps = _start(model), (moved, Twofold.of(inverse_batch[:, None]) * added, Twofold.of(model.read))
+    maps = tuple(_pieces_first(entry) for entry in maps)
+    _, risks = jax.lax.scan(piece, Twofold.of(start), maps)
+    return _with_start(model, start, risks)
+
+
+def quick_risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any, levels: int) -> jax.Array:
+    """The same as `risks_of_pieces`, for plans below the stability edge; traceable."""
+    steps, model = jnp.asarray(steps).astype(jnp.uint32), _model(problem, optimizer, steps)
+
+    def bit(carry: Any, _: None) -> tuple[Any, None]:
+        moved, added, increment, noise, left = carry
+        odd = left & 1 == 1
+        added = jnp.where(odd, noise + sandwich(increment, added), added)
+        moved = jnp.where(odd, moved + increment + product(increment, moved), moved)
+        increment, noise = (jnp.where(left > 1, entry, 0) for entry in (increment, noise))  # see above
+        return (moved, added, square(increment), noise + sandwich(increment, noise), left >> 1), None
+
+    zero = jnp.zeros_like(model.increment)
+    carry = (zero, zero, model.increment, model.noise * outer(model.kick), steps[:, None])
+    moved, added = jax.lax.scan(jax.checkpoint(bit), carry, length=levels)[0][:2]
+
+    def piece(moments: jax.Array, maps: Any) -> tuple[jax.Array, jax.Array]:
+        increment, noise, read = maps
+        moments = sandwich(increment, moments) + noise
+        return moments, risk_of_squares(model, quadratic(moments, read))
+
+    start, maps = _start(model), (moved, added * inverse_batch[:, None], model.read)
+    _, risks = jax.lax.scan(piece, start, tuple(_pieces_first(entry) for entry in maps))
+    return _with_start(model, start, risks)
+
+
+def _model(problem: Any, optimizer: Any, steps: Any) -> Model:
+    """The model of all pieces, at batch size 1."""
+    return build_model(problem, optimizer, jnp.ones(()), jnp.shape(steps))
+
+
+def _congruence(matrix: Twofold, inner: Twofold) -> Twofold:
+    """`A P A^T`."""
+    return twofold.product(matrix, twofold.product(inner, transpose(matrix)))
+
+
+def _pieces_first(entry: Any) -> Any:
+    """The axis of the pieces, which stands before that of the directions, in front."""
+    return jax.tree.map(lambda part: jnp.moveaxis(part, -2, 0), entry)
+
+
+def _start(model: Model) -> jax.Array:
+    """Second moments at the start, shape `(m, m, n)`."""
+    return jnp.zeros_like(model.increment[:, :, 0]).at[0, 0].set(model.initial)
+
+
+def _with_start(model: Model, start: jax.Array, risks: jax.Array) -> jax.Array:
+    """Risks after the pieces, with the initial one in front."""
+    return jnp.concatenate([risk_of_squares(model, quadratic(start, model.read[:, 0]))[None], risks])
