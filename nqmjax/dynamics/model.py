@@ -32,7 +32,7 @@ def build_model(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size:
     optimizer, batch_size = jax.tree.unflatten(structure, [jnp.broadcast_to(leaf, shape) for leaf in leaves])
     curvature = jnp.asarray(problem.curvature, jnp.result_type(float, problem.curvature))
     count = jnp.asarray(problem.count)
-    system, weight, initial = linear_system(optimizer, curvature), 0.5 * count * curvature, jnp.asarray(problem.initial)
+    system, weight, initial = linear_system(optimizer, curvature, shape), 0.5 * count * curvature, jnp.asarray(problem.initial)
     return Model(
         increment=system.increment,
         kick=system.kick,
