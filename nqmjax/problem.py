@@ -120,7 +120,7 @@ def power_law(
     """
     size, decay = numeric("dim", dim), numeric("exponent", exponent)
     whole = size.ndim == 0 and float(size).is_integer()
-    require(whole and 1 <= size <= LARGEST, "dim", dim, f"give a whole number of directions, from 1 to {LARGEST:,}")
+    require(whole and 1 <= float(size) <= LARGEST, "dim", dim, f"give a whole number of directions, from 1 to {LARGEST:,}")
     scalar = decay.ndim == 0 and bool(np.isfinite(decay))
     require(scalar, "exponent", exponent, "give a finite number")
     return from_spectrum(
@@ -161,11 +161,11 @@ def from_spectrum(
             values.shape,
             f"give a number or {curvature.size} of them, one for each eigenvalue",
         )
-    irreducible = numeric("irreducible", irreducible)
-    require(irreducible.ndim == 0, "the shape of irreducible", irreducible.shape, "give one number")
+    loss = numeric("irreducible", irreducible)
+    require(loss.ndim == 0, "the shape of irreducible", loss.shape, "give one number")
     order = np.argsort(-curvature, kind="stable")
     curvature, noise, initial, count = (np.broadcast_to(v, curvature.shape)[order] for v in columns.values())
-    problem = NoisyQuadratic(curvature, noise, initial, count, float(irreducible))
+    problem = NoisyQuadratic(curvature, noise, initial, count, float(loss))
     check_problem(problem)
     return problem
 
