@@ -9,7 +9,7 @@ import numpy as np
 
 from nqmjax.checks import check_batch_size, check_dtype, is_traced
 from nqmjax.optimizers import LinearOptimizer, check_optimizer, hyperparameters
-from nqmjax.precision import precision
+from nqmjax.precision import own_arithmetic, precision
 from nqmjax.problem import NoisyQuadratic, check_problem
 
 
@@ -38,7 +38,8 @@ def evaluate(kernel: Callable, *arguments: Any, dtype: Any = "float64") -> Any:
     """
     arguments = tuple(_array_of(part) if isinstance(part, list | tuple) else part for part in arguments)
     if is_traced(arguments):
-        return kernel(*arguments)
+        with own_arithmetic():
+            return kernel(*arguments)
     check_dtype(dtype)
     dtype = np.dtype(dtype)
 

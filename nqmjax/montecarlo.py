@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from nqmjax.checks import check_batch_size, check_steps, check_values, is_traced, numeric, require, shown
 from nqmjax.frontdoor import evaluate
+from nqmjax.precision import precision
 from nqmjax.problem import NoisyQuadratic, check_problem
 from nqmjax.transforms import GIVEN, asked, batch, default_eval_params, looks_ahead
 
@@ -108,7 +109,7 @@ def monte_carlo(
         attrs={
             "batch_size": float(batch_size),
             "num_seeds": num_seeds,
-            "key": np.asarray(jax.random.key_data(prng_key)),
+            "key": _numbers(prng_key),
             "average": float(average),
             "dim": directions.curvature.size,
             "irreducible": float(problem.irreducible),
@@ -211,12 +212,17 @@ def _as_key(key: Any) -> jax.Array:
     """A JAX key from a whole number or a key of either kind."""
     require(not is_traced(key), "key", "traced", "call this outside jit, vmap and grad")
     try:
-        with jax.enable_x64(True):  # all 64 bits of a number count, whatever the caller's precision
+        with precision():  # all 64 bits of a number count, whatever the caller's precision
             key = jax.random.key(key) if isinstance(key, int | np.integer) and key >= 0 else key
             jax.random.fold_in(key, 0)
         return key
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"key is {shown(key)}: give a whole number from 0 to 2^63, or one key, jax.random.key(0)") from None
+
+
+def _numbers(key: jax.Array) -> np.ndarray:
+    with precision():
+        return np.asarray(jax.random.key_data(key))
 
 
 def _check(

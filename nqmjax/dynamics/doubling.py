@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nqmjax.checks import check_steps, is_traced
 from nqmjax.dynamics.matrices import apply, dot, outer, quadratic, sandwich, square, transpose
@@ -53,7 +54,7 @@ def risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, s
     check_steps("steps", steps)
     check_shapes(optimizer, batch_size=batch_size, steps=steps)
     if not is_traced(steps):
-        steps = jnp.asarray(steps, dtype=jnp.uint32)
+        steps = np.asarray(steps, np.uint32)
     return evaluate(_risk, problem, optimizer, batch_size, steps, dtype=dtype)
 
 
