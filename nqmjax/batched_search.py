@@ -13,6 +13,7 @@ from nqmjax.dynamics.pieces import doublings
 from nqmjax.frontdoor import check_run
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.plans import piece_lengths
+from nqmjax.precision import precision
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedule_search import TOLERANCE, Search, final_excess
 
@@ -68,7 +69,7 @@ def optimize_rates(
     plans = [search.kernel.plan(batch, row, search.cap) for batch, row in zip(batches, lengths, strict=True)]
     share = np.clip(np.stack([plan.learning_rate for plan in plans]) / search.cap, 1e-9, 0.999)
     levels = doublings(int(lengths.max()))
-    with jax.enable_x64(True):
+    with precision():
         start, inverse = np.log(share / (1 - share)), np.repeat(1 / batches[:, None], pieces, axis=1)
         rates, risk, slope = _many(search.problem, optimizer, start, inverse, lengths.astype(np.uint32), search.cap, levels)
     return OptimizedRates(np.asarray(rates), lengths, np.asarray(risk) + float(problem.irreducible), np.asarray(slope) <= 1e-3)

@@ -1,6 +1,7 @@
 """Checks of arguments at the front door: each failure is a `ValueError` that names the argument, the value and the remedy."""
 
 import difflib
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,21 +15,47 @@ def is_traced(*trees: Any) -> bool:
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
 
 
+SHOWN = 60
+"""Characters of a value that a message shows."""
+
+
+def shown(value: Any) -> str:
+    """The text of a value in a message, on one line and short however large it is: long arrays show shape and ends.
+
+    >>> import numpy as np
+    >>> shown(0.5), shown("half"), shown(np.arange(1e6))
+    ('0.5', "'half'", '[0.0, 1.0, .. 999999.0] (shape (1000000,))')
+    """
+    numbers = isinstance(value, np.ndarray | jax.Array) and isinstance(value.dtype, np.dtype) and not is_traced(value)
+    if numbers and value.size > 6:
+        first, second, last = (_clipped(str(entry), 12) for entry in np.asarray(value).ravel()[[0, 1, -1]].tolist())
+        return f"[{first}, {second}, .. {last}] (shape {value.shape})"
+    if isinstance(value, str):
+        return _clipped(repr(value), SHOWN)
+    return _clipped(" ".join(f"{value}".split()), SHOWN)
+
+
+def _clipped(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
 def require(condition: bool, argument: str, value: Any, remedy: str) -> None:
-    """Raise `ValueError("argument is value: remedy")` unless `condition` holds."""
+    """Raise `ValueError("argument is value: remedy")` unless `condition` holds; text, and paths, stand as they are."""
     if not condition:
-        raise ValueError(f"{argument} is {value}: {remedy}")
+        text = _clipped(f"{value}", 200) if isinstance(value, str | os.PathLike) else shown(value)
+        raise ValueError(f"{argument} is {text}: {remedy}")
 
 
 def numeric(argument: str, value: Any) -> np.ndarray:
     """Return `value` as a float64 array, or say which argument is not numeric."""
     try:
         array = np.asarray(value)
-        if array.dtype.kind in "iuf" or array.size == 0:
+        huge = array.dtype == object and all(type(entry) is int for entry in array.flat)  # beyond 64 bits
+        if array.dtype.kind in "iuf" or array.size == 0 or huge:
             return array.astype(np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass  # lists of unequal lengths, objects: not numbers either
-    raise ValueError(f"{argument} is {value!r}: give a number or an array of numbers")
+    raise ValueError(f"{argument} is {shown(value)}: give a number or an array of numbers")
 
 
 def check_values(argument: str, value: Any, valid: Any, remedy: str) -> None:
@@ -37,16 +64,16 @@ def check_values(argument: str, value: Any, valid: Any, remedy: str) -> None:
     if not valid.all():
         where = tuple(int(i) for i in np.argwhere(~valid)[0])
         place = f"[{', '.join(map(str, where))}]" if where else ""
-        raise ValueError(f"{argument}{place} is {value[where]}: {remedy}")
+        raise ValueError(f"{argument}{place} is {shown(value[where])}: {remedy}")
 
 
 def check_choice(argument: str, value: str, choices: Iterable[str]) -> None:
     """Raise unless `value` is one of `choices`; the message names the nearest one."""
     choices = list(choices)
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"{argument} is {value!r}: {hint}choose from {', '.join(choices)}")
+        raise ValueError(f"{argument} is {shown(value)}: {hint}choose from {', '.join(choices)}")
 
 
 def check_batch_size(batch_size: Any) -> None:

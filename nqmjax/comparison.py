@@ -15,6 +15,7 @@ from nqmjax.checks import check_choice, check_steps, require
 from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.plans import Plan, check_plan
+from nqmjax.precision import precision
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedule_search import learning_rate_cap, optimize_schedule
 from nqmjax.schedules import COOLDOWNS, FAMILIES
@@ -239,7 +240,7 @@ def final_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, steps: int, 
         spare = pieces - plan.pieces
         columns = {name: np.pad(values, (0, spare), mode="edge") for name, values in plan.hyperparameters.items()}
         inverse, lengths = np.pad(1 / plan.batch_size, (0, spare)), np.pad(plan.steps.astype(np.uint32), (0, spare))
-        with jax.enable_x64(True):
+        with precision():
             return float(_last(problem, optimizer, columns, inverse, lengths, doublings(int(steps))))
 
     return risk

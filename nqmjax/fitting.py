@@ -26,6 +26,7 @@ from nqmjax.laws.base import Inputs, Law, Scale, law_inputs, scale_of, starting_
 from nqmjax.least_squares import Minimum, minimize
 from nqmjax.parallel import on_all_cores
 from nqmjax.power_law_sums import COARSE, FINE
+from nqmjax.precision import precision
 from nqmjax.runs import Runs
 from nqmjax.settings import RunSettings
 
@@ -107,7 +108,7 @@ def search(law: Law, runs: Runs, lanes: Sequence[Lane], robust: float, progress:
     def run(some: Sequence[Lane]) -> Minimum:
         padded = [*some, *[some[-1]] * (LANES - len(some))]
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *padded)
-        with jax.enable_x64():
+        with precision():
             found = jax.tree.map(np.asarray, _search(law, inputs, target, stacked, robust))
         if progress is not None:
             progress.update(len(some))
@@ -288,6 +289,6 @@ def sum_error(fitted: FittedLaw, settings: RunSettings) -> float:
     """
     losses = jax.jit(fitted.law.log_loss, static_argnames="rule")
     inputs = law_inputs(settings)
-    with jax.enable_x64():
+    with precision():
         coarse, fine = (losses(fitted.coordinates, inputs, fitted.scale, rule=rule) for rule in (COARSE, FINE))
         return float(abs(jnp.expm1(coarse - fine)).max())

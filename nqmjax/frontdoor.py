@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from nqmjax.checks import check_batch_size, check_dtype, is_traced
 from nqmjax.optimizers import LinearOptimizer, check_optimizer, hyperparameters
+from nqmjax.precision import own_arithmetic, precision
 from nqmjax.problem import NoisyQuadratic, check_problem
 
 
@@ -34,9 +36,10 @@ def evaluate(kernel: Callable, *arguments: Any, dtype: Any = "float64") -> Any:
     Inside `jit`, `vmap` and `grad` the arguments keep their precision and the result stays a JAX array; otherwise all
     floating-point arguments are cast to `dtype`, and the result is NumPy's, which no later setting can truncate.
     """
-    arguments = tuple(np.asarray(part) if isinstance(part, list | tuple) else part for part in arguments)
+    arguments = tuple(_array_of(part) if isinstance(part, list | tuple) else part for part in arguments)
     if is_traced(arguments):
-        return kernel(*arguments)
+        with own_arithmetic():
+            return kernel(*arguments)
     check_dtype(dtype)
     dtype = np.dtype(dtype)
 
@@ -45,6 +48,11 @@ def evaluate(kernel: Callable, *arguments: Any, dtype: Any = "float64") -> Any:
         return leaf if np.issubdtype(leaf.dtype, np.unsignedinteger) else leaf.astype(dtype)
 
     # Called while something else is being traced, arguments without a trace are computed at once all the same.
-    with jax.enable_x64(dtype == np.float64), jax.ensure_compile_time_eval():
+    with precision(dtype), jax.ensure_compile_time_eval():
         arguments = jax.tree.map(cast, arguments)
         return jax.tree.map(lambda leaf: np.asarray(leaf)[()], kernel(*arguments))
+
+
+def _array_of(entries: Any) -> Any:
+    """An array of a list's entries, some of which may be traced."""
+    return (jnp if is_traced(entries) else np).asarray(entries)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from nqmjax.checks import check_choice, check_dtype, check_steps, require
 from nqmjax.optimizers import LinearOptimizer
+from nqmjax.precision import precision
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.target import MAX_STEPS, StepsToTarget, search
 
@@ -69,7 +70,7 @@ def search_lanes(
     problem = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), problem)
 
     def chunk(start: int) -> StepsToTarget:
-        with jax.enable_x64(np.dtype(dtype) == np.float64):
+        with precision(dtype):
             settings, limits = jax.tree.map(lambda leaf: leaf[start : start + CHUNK], cells)
             found = jax.tree.map(np.asarray, _search(problem, *settings, limits, stays))
         if progress is not None:

@@ -5,6 +5,7 @@ each update, and the loss of the iterate recorded after each. Nothing here knows
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,9 +15,11 @@ import optax
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax.checks import check_batch_size, check_steps, check_values, is_traced, numeric, require
+from nqmjax.checks import check_batch_size, check_steps, check_values, is_traced, numeric, require, shown
 from nqmjax.frontdoor import evaluate
+from nqmjax.precision import precision
 from nqmjax.problem import NoisyQuadratic, check_problem
+from nqmjax.transforms import GIVEN, asked, batch, default_eval_params, looks_ahead
 
 CHUNK_ENTRIES = 2**16
 """Seeds times directions that run together: few enough to stay in the processor's cache and to report progress."""
@@ -34,12 +37,22 @@ def monte_carlo(
     key: Any,
     average: float = 0.0,
     dtype: Any = "float64",
+    *,
+    eval_params: Callable[[Any, Any], Any] | None = None,
 ) -> xr.Dataset:
     r"""Mean risk over sampled training runs after every update, and its standard error, for any optimizer of optax.
 
     A run is `theta_0 ~ N(0, s)`, `g_t = h theta_t + sqrt(c / B) z_t` with standard normal `z_t`, and whatever the
     transformation makes of `g_t`. The loss is scored at `avg_{t+1} = average avg_t + (1 - average) theta_{t+1}`,
     `avg_0 = theta_0`: the iterate itself by default, otherwise what `Averaged` scores.
+
+    Methods that ask for more than the gradient are given it of the same batch, whose loss is the quadratic
+    `irreducible + 1/2 theta^T H theta + xi . theta` with the gradient `H theta + xi` everywhere: `value` and `value_fn`
+    (Polyak's step, line searches, plateaus), `obj_fn` (estimates of the Hessian) and `grad_fn`. So a line search fits its
+    batch, not the risk, and the loss of a batch may lie below the irreducible one.
+
+    Methods that are evaluated at another point than their gradients are scored there: `optax.lookahead` at its slow
+    parameters, `optax.contrib.schedule_free` at its average, `optax.contrib.sam` at the unperturbed parameters.
 
     The parameter is one vector of shape `(dim,)`, so a norm-based method such as LARS sees a single layer. A group stands
     for `count` directions, each of them sampled by itself. A transformation is a closure over its hyperparameters:
@@ -55,13 +68,16 @@ def monte_carlo(
       key: a whole number or a JAX key; the same key gives the same runs.
       average: decay of the moving average that is scored, in [0, 1); 0 scores the iterate.
       dtype: "float64" or "float32".
+      eval_params: function of the transformation's state and the parameters that returns the point to score, such as
+        `optax.contrib.schedule_free_eval_params`; None scores what is said above.
 
     Returns:
       dataset over `step` (0 to `T`) of `risk` (mean over seeds) and `standard_error`, both losses; attributes repeat the
       arguments. Both are inf where any run has diverged, never NaN.
 
     Raises:
-      ValueError: an argument is out of its range, or a count is not whole.
+      ValueError: an argument is out of its range, a count is not whole, or the transformation cannot work on one vector of
+        parameters with what it is given (per-example gradients, matrices); the message repeats its reason.
 
     >>> from nqmjax import power_law
     >>> runs = monte_carlo(power_law(100), optax.adam(0.02), batch_size=64, num_steps=200, num_seeds=200, key=0)
@@ -70,10 +86,11 @@ def monte_carlo(
 
     Source: Zhang et al. 2019, section 3.1 (the sampled model).
     """
-    _check(problem, optax_transformation, batch_size, num_steps, num_seeds, average)
+    _check(problem, optax_transformation, batch_size, num_steps, num_seeds, average, eval_params)
     num_steps, num_seeds = int(num_steps), int(num_seeds)
     directions, prng_key = _single_directions(problem), _as_key(key)
-    kernel = functools.partial(_risks, key=prng_key, transformation=optax_transformation, num_steps=num_steps)
+    method = {"transformation": optax_transformation, "eval_params": eval_params or default_eval_params}
+    kernel = functools.partial(_risks, key=prng_key, num_steps=num_steps, **method)
     chunk = max(1, min(num_seeds, CHUNK_ENTRIES // directions.curvature.size, CHUNK_RECORDS // (num_steps + 1)))
     mean, squares = np.zeros((2, num_steps + 1))
     for first in tqdm(range(0, num_seeds, chunk), desc="monte_carlo", unit="chunk", delay=2, leave=False):
@@ -92,7 +109,7 @@ def monte_carlo(
         attrs={
             "batch_size": float(batch_size),
             "num_seeds": num_seeds,
-            "key": np.asarray(jax.random.key_data(prng_key)),
+            "key": _numbers(prng_key),
             "average": float(average),
             "dim": directions.curvature.size,
             "irreducible": float(problem.irreducible),
@@ -128,7 +145,7 @@ def precondition(problem: NoisyQuadratic, power: float) -> optax.GradientTransfo
     return optax.stateless_with_tree_map(lambda gradient, _: gradient * scale)
 
 
-@functools.partial(jax.jit, static_argnames=("transformation", "num_steps"))
+@functools.partial(jax.jit, static_argnames=("transformation", "eval_params", "num_steps"))
 def _risks(
     problem: NoisyQuadratic,
     batch_size: jax.Array,
@@ -136,10 +153,13 @@ def _risks(
     seeds: jax.Array,
     key: jax.Array,
     transformation: optax.GradientTransformation,
+    eval_params: Callable,
     num_steps: int,
 ) -> jax.Array:
     """Losses of the runs numbered `seeds` at every step, shape `(len(seeds), num_steps + 1)`."""
     h, deviation = problem.curvature, jnp.sqrt(problem.noise / batch_size)
+    method = optax.with_extra_args_support(transformation)
+    names = asked(method.update)
 
     def loss(theta: jax.Array) -> jax.Array:
         return problem.irreducible + 0.5 * jnp.where(h > 0, h * theta**2, 0.0).sum()
@@ -151,19 +171,29 @@ def _risks(
             return jax.random.normal(jax.random.fold_in(run_key, step), h.shape, h.dtype)
 
         def update(carry: Any, step: jax.Array) -> tuple[Any, jax.Array]:
-            theta, state, scored = carry
-            gradient = h * theta + deviation * normal(step)
-            updates, state = transformation.update(gradient, state, theta)
-            theta = jnp.asarray(optax.apply_updates(theta, updates))
-            scored = average * scored + (1 - average) * theta
-            return (theta, state, scored), loss(scored)
+            params, state, scored = carry
+            given = batch(h, deviation * normal(step), loss, params)
+            updates, new_state = method.update(given["grad"], state, params, **{name: given[name] for name in names})
+            found, expected = (jax.tree.map(jnp.shape, tree) for tree in (updates, params))
+            if found != expected:
+                raise ValueError(f"its updates have the shape {found} where the parameters have {expected}")
+            params = jax.tree.map(jnp.asarray, optax.apply_updates(params, updates))
+            state = jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), new_state, state)
+            scored = average * scored + (1 - average) * eval_params(state, params)
+            return (params, state, scored), loss(scored)
 
         start = jnp.sqrt(problem.initial) * normal(0)
+        params = optax.LookaheadParams.init_synced(start) if looks_ahead(method, start) else start
         steps = jnp.arange(1, num_steps + 1, dtype=jnp.uint32)
-        _, risks = jax.lax.scan(update, (start, transformation.init(start), start), steps)
+        _, risks = jax.lax.scan(update, (params, method.init(params), start), steps)
         return jnp.concatenate([loss(start)[None], risks])
 
-    return jax.vmap(run)(seeds)
+    try:
+        return jax.vmap(run)(seeds)
+    except Exception as error:
+        reason = f"its update gives {type(error).__name__}: {error}"
+        remedy = f"give one that works on one vector of parameters with a batch's gradient, {', '.join(GIVEN)}"
+        raise ValueError(f"optax_transformation is {shown(transformation)}, {reason}; {remedy}") from error
 
 
 def _single_directions(problem: NoisyQuadratic) -> NoisyQuadratic:
@@ -182,20 +212,27 @@ def _as_key(key: Any) -> jax.Array:
     """A JAX key from a whole number or a key of either kind."""
     require(not is_traced(key), "key", "traced", "call this outside jit, vmap and grad")
     try:
-        with jax.enable_x64(True):  # all 64 bits of a number count, whatever the caller's precision
+        with precision():  # all 64 bits of a number count, whatever the caller's precision
             key = jax.random.key(key) if isinstance(key, int | np.integer) and key >= 0 else key
             jax.random.fold_in(key, 0)
         return key
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"key is {key!r}: give a whole number from 0 to 2^63, or one key, jax.random.key(0)") from None
+        raise ValueError(f"key is {shown(key)}: give a whole number from 0 to 2^63, or one key, jax.random.key(0)") from None
 
 
-def _check(problem: Any, transformation: Any, batch_size: Any, num_steps: Any, num_seeds: Any, average: Any) -> None:
+def _numbers(key: jax.Array) -> np.ndarray:
+    with precision():
+        return np.asarray(jax.random.key_data(key))
+
+
+def _check(
+    problem: Any, transformation: Any, batch_size: Any, num_steps: Any, num_seeds: Any, average: Any, eval_params: Any
+) -> None:
     _check_samplable(problem)
     require(
         isinstance(transformation, optax.GradientTransformation),
         "optax_transformation",
-        repr(transformation),
+        transformation,
         "give an optax.GradientTransformation, for example optax.sgd(0.1, momentum=0.9)",
     )
     for name, value in {"batch_size": batch_size, "num_steps": num_steps, "num_seeds": num_seeds, "average": average}.items():
@@ -205,6 +242,7 @@ def _check(problem: Any, transformation: Any, batch_size: Any, num_steps: Any, n
     whole = 2 <= num_seeds <= 2**31 and float(num_seeds).is_integer()
     require(whole, "num_seeds", num_seeds, "give a whole number of runs, from 2 to 2^31")
     require(0 <= float(average) < 1, "average", average, "give a decay in [0, 1)")
+    require(eval_params is None or callable(eval_params), "eval_params", eval_params, "give a function of state and parameters")
 
 
 def _check_samplable(problem: Any) -> None:

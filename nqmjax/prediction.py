@@ -27,6 +27,7 @@ from nqmjax.fitting import FittedLaw
 from nqmjax.laws.base import Inputs, Law, law_inputs
 from nqmjax.parallel import on_all_cores
 from nqmjax.plans import Plan, check_columns
+from nqmjax.precision import precision
 from nqmjax.settings import COLUMNS, RunSettings, Schedule, run_settings
 
 SIZES = ("model_size", "batch_size", "steps")
@@ -178,7 +179,7 @@ def log_predictions(model: RunModel, inputs: Inputs, interval: str) -> tuple[np.
 def law_prediction(fitted: FittedLaw, known: np.ndarray, inputs: Inputs, interval: str) -> tuple[np.ndarray, np.ndarray]:
     """Log losses of one law and the variances that its uncertain coordinates cause, `(runs,)` each."""
     kernel = _laplace if interval == "laplace" else _bootstrap
-    with jax.enable_x64():
+    with precision():
         value, variance = kernel(fitted.law, fitted.scale, fitted.coordinates, known, inputs)
         return np.asarray(value), np.asarray(variance)
 
@@ -193,7 +194,7 @@ def mean_log_losses(model: RunModel, inputs: Inputs) -> np.ndarray:
     """Log losses `(runs,)` of the mean over laws, without intervals."""
 
     def one(fitted: FittedLaw) -> np.ndarray:
-        with jax.enable_x64():
+        with precision():
             return np.asarray(_log_loss(fitted.law, fitted.scale, fitted.coordinates, inputs))
 
     return np.mean(on_all_cores(one, model.laws), axis=0)

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from nqmjax.checks import check_values, is_traced, numeric, require
+from nqmjax.checks import check_values, is_traced, numeric, require, shown
 
 Array = Any
 """A number, a NumPy array or a JAX array."""
@@ -118,11 +118,14 @@ def power_law(
 
     Source: Zhang et al. 2019, section 3.5 (`exponent=1`, `dim=10^4`, `C = H`).
     """
-    whole = np.ndim(dim) == 0 and float(numeric("dim", dim)).is_integer()
-    require(whole and 1 <= dim <= LARGEST, "dim", dim, f"give a whole number of directions, from 1 to {LARGEST:,}")
-    scalar = np.ndim(exponent) == 0 and bool(np.isfinite(numeric("exponent", exponent)))
+    size, decay = numeric("dim", dim), numeric("exponent", exponent)
+    whole = size.ndim == 0 and float(size).is_integer()
+    require(whole and 1 <= float(size) <= LARGEST, "dim", dim, f"give a whole number of directions, from 1 to {LARGEST:,}")
+    scalar = decay.ndim == 0 and bool(np.isfinite(decay))
     require(scalar, "exponent", exponent, "give a finite number")
-    return from_spectrum(np.arange(1.0, int(dim) + 1.0) ** -exponent, noise=noise, initial=initial, irreducible=irreducible)
+    return from_spectrum(
+        np.arange(1.0, int(size) + 1.0) ** -float(decay), noise=noise, initial=initial, irreducible=irreducible
+    )
 
 
 def from_spectrum(
@@ -144,7 +147,7 @@ def from_spectrum(
     array([1. , 0.1])
     """
     curvature = np.atleast_1d(numeric("eigenvalues", eigenvalues))
-    require(curvature.ndim == 1 and curvature.size > 0, "eigenvalues", curvature.tolist(), "give at least one, in a 1-D array")
+    require(curvature.ndim == 1 and curvature.size > 0, "eigenvalues", curvature, "give at least one, in a 1-D array")
     columns = {
         "eigenvalues": curvature,
         "noise": curvature if noise is None else numeric("noise", noise),
@@ -158,10 +161,11 @@ def from_spectrum(
             values.shape,
             f"give a number or {curvature.size} of them, one for each eigenvalue",
         )
-    require(np.ndim(irreducible) == 0, "the shape of irreducible", np.shape(irreducible), "give one number")
+    loss = numeric("irreducible", irreducible)
+    require(loss.ndim == 0, "the shape of irreducible", loss.shape, "give one number")
     order = np.argsort(-curvature, kind="stable")
     curvature, noise, initial, count = (np.broadcast_to(v, curvature.shape)[order] for v in columns.values())
-    problem = NoisyQuadratic(curvature, noise, initial, count, float(numeric("irreducible", irreducible)))
+    problem = NoisyQuadratic(curvature, noise, initial, count, float(loss))
     check_problem(problem)
     return problem
 
@@ -169,17 +173,23 @@ def from_spectrum(
 def check_problem(problem: NoisyQuadratic) -> None:
     """Raise `ValueError` for the first value of `problem` that no quadratic can have."""
     if not isinstance(problem, NoisyQuadratic):  # told only then: the text of a large problem takes long
-        raise ValueError(f"problem is {problem!r}: give one, for example power_law(10_000)")
+        raise ValueError(f"problem is {shown(problem)}: give one, for example power_law(10_000)")
     if is_traced(problem):
         return
-    shapes = {np.shape(getattr(problem, name)) for name in ("curvature", "noise", "initial", "count")}
+    names = ("curvature", "noise", "initial", "count")
+    for name in names:
+        value = getattr(problem, name)
+        remedy = "give a 1-D array; power_law and from_spectrum make them of anything"
+        require(isinstance(value, np.ndarray | jax.Array), name, value, remedy)
+    shapes = {np.shape(getattr(problem, name)) for name in names}
     require(len(shapes) == 1 and len(next(iter(shapes))) == 1, "the shapes of the problem", shapes, "give equal 1-D arrays")
-    for name in ("curvature", "noise", "initial"):
+    for name in names[:3]:
         values = numeric(name, getattr(problem, name))
         check_values(name, values, np.isfinite(values) & (values >= 0), "give finite values that are not negative")
     count = numeric("count", problem.count)
     check_values("count", count, np.isfinite(count) & (count > 0), "give positive numbers of directions")
-    require(bool(np.isfinite(problem.irreducible)), "irreducible", problem.irreducible, "give a finite loss")
+    irreducible = numeric("irreducible", problem.irreducible)
+    require(irreducible.ndim == 0 and bool(np.isfinite(irreducible)), "irreducible", irreducible, "give one finite loss")
 
 
 CROWD = 0.2

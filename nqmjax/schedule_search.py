@@ -26,6 +26,7 @@ from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces
 from nqmjax.frontdoor import check_run
 from nqmjax.optimizers import LinearOptimizer, hyperparameters
 from nqmjax.plans import Plan, piece_lengths
+from nqmjax.precision import precision
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.target import MAX_STEPS
 
@@ -275,7 +276,7 @@ class Search:
             require(name in values and name != "power", "over", repr(name), f"the optimizer has {', '.join(values)}")
         require(int(pieces) == pieces and pieces >= 1, "pieces", pieces, "give a whole number of pieces, at least 1")
         self.given, self.kernel = problem, ForgettingKernel(problem, optimizer)
-        with jax.enable_x64(True):  # on the device once, for all evaluations
+        with precision():  # on the device once, for all evaluations
             self.problem = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), problem)
         self.optimizer, self.batch_size, self.names = optimizer, float(batch_size), over
         self.examples, self.batch_sizes = examples, batch_sizes
@@ -310,7 +311,7 @@ class Search:
         """`log(R - irreducible)` at a point."""
         inverse, steps = np.full(len(lengths), 1 / self.batch_size), lengths.astype(np.uint32)
         levels = doublings(int(lengths.max()))
-        with jax.enable_x64(True):
+        with precision():
             value = _risk_and_slope(self.problem, self.optimizer, point, inverse, steps, tuple(self.names), levels)[0]
         return float(value) if np.isfinite(value) else EXPLODED
 
@@ -327,7 +328,7 @@ class Search:
             nonlocal evaluations, batch
             evaluations += 1
             point = flat.reshape(shape)
-            with jax.enable_x64(True):
+            with precision():
                 if self.examples is not None:
                     weights = np.asarray(_weights(self.problem, self.optimizer, point, 1 / batch, steps, names, levels))
                     if np.isfinite(weights).all():

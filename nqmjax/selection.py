@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 import xarray as xr
 
@@ -21,6 +20,7 @@ from nqmjax.evaluation import Evaluation, Fold, evaluate_all, folds
 from nqmjax.fitting import check_fit
 from nqmjax.laws.base import Law, law_inputs, scale_of
 from nqmjax.laws.catalogue import CANDIDATES, LAWS
+from nqmjax.precision import precision
 from nqmjax.prediction import RunModel
 from nqmjax.runs import Runs
 from nqmjax.uncertainty import intervals
@@ -139,7 +139,7 @@ def choose(runs: Runs, tests: tuple[Fold, ...], found: Mapping[str, Evaluation])
     ensemble = _scores(runs, tests, mean - target)
     table: dict[str, Any] = {key: ("law", [*(row[key] for row in rows.values()), ensemble[key]]) for key in ensemble}
     training = [found[name].fitted.mean_squared_error for name in names]
-    with jax.enable_x64():
+    with precision():
         inputs = law_inputs(runs.settings)
         logs = [one.law.log_loss(one.coordinates, inputs, one.scale) for one in (found[name].fitted for name in best)]
     weight = runs.weight / runs.weight.sum()

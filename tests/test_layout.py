@@ -8,11 +8,11 @@ import pytest
 import nqmjax
 
 ORDER = [
-    ["checks", "problem", "power_law_sums", "least_squares", "limits", "parallel"],
+    ["checks", "precision", "problem", "power_law_sums", "least_squares", "limits", "parallel"],
     ["optimizers"],
     ["frontdoor", "dynamics"],
     ["passage"],
-    ["target", "plans", "schedules", "montecarlo"],
+    ["target", "plans", "schedules", "transforms", "montecarlo"],
     ["lanes", "bounds", "batch_size", "closed_forms"],
     ["files", "sweeping", "schedule_search"],
     ["plan_files", "settings", "runs", "run_files", "batched_search", "comparison", "tuning"],

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 import xarray as xr
 
@@ -236,6 +237,7 @@ BAD = {
     "fraction as key": ({"key": 0.5}, "key is 0.5: give a whole number"),
     "many keys": ({"key": jax.random.split(jax.random.key(0), 2)}, r"key is (.|\n)*: give a whole number .* or one key"),
     "average": ({"average": 1.0}, r"average is 1.0: give a decay in \[0, 1\)"),
+    "no function": ({"eval_params": 3}, "eval_params is 3: give a function of state and parameters"),
     "dtype": ({"dtype": "float16"}, "dtype is 'float16'.*choose from float64, float32"),
 }
 
@@ -269,3 +271,127 @@ def test_precondition_leaves_flat_directions_alone():
     transformation = precondition(from_spectrum([4.0, 0.0], count=[2, 1]), 0.5)
     scaled, _ = transformation.update(np.ones(3), transformation.init(np.ones(3)))
     np.testing.assert_array_equal(scaled, [0.5, 0.5, 1.0])
+
+
+def one_direction(transformation: optax.GradientTransformation, **changes: Any) -> np.ndarray:
+    """Squares of the scored point over the steps, in units of the start, without noise."""
+    problem = from_spectrum([1.0], noise=0.0)
+    runs = small_run(problem=problem, optax_transformation=transformation, num_steps=8, num_seeds=2, **changes)
+    return runs.risk.values / runs.risk.values[0]
+
+
+ASKING = {
+    "polyak_sgd": (optax.polyak_sgd(), 0.25 ** np.arange(9)),  # the loss over the square of the gradient is 1/2
+    "reduce_on_plateau": (optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau()), 0.81 ** np.arange(9)),
+    "line search": (optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(5)), np.eye(9)[0]),
+    "momo": (optax.contrib.momo(1.0, beta=0.0), 0.25 ** np.arange(9)),
+    "lookahead": (optax.lookahead(optax.sgd(0.1), 1, 0.5), 0.95 ** (2 * np.arange(9))),
+    "lookahead's slow steps": (optax.lookahead(optax.sgd(0.1), 4, 0.5), (0.5 + 0.5 * 0.9**4) ** (2 * (np.arange(9) // 4))),
+}
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_methods_are_given_what_they_ask_for(name):
+    transformation, expected = ASKING[name]
+    np.testing.assert_allclose(one_direction(transformation), expected, rtol=1e-12, atol=1e-20)
+
+
+def test_the_loss_that_a_method_is_given_is_that_of_its_batch():
+    """Its mean over batches is the risk; its slope along the parameter is the gradient."""
+    seen = []
+
+    def update(gradient: Any, state: Any, params: Any = None, *, value: Any, value_fn: Any, **_: Any) -> tuple[Any, Any]:
+        error = jnp.abs(jax.grad(value_fn)(params) - gradient).max() + jnp.abs(value_fn(params) - value)
+        seen.append(error)
+        return jnp.full_like(gradient, value) + 0 * error, state + error
+
+    asking = optax.GradientTransformationExtraArgs(lambda params: jnp.zeros(()), update)
+    problem = from_spectrum([1.0, 0.5], noise=[2.0, 0.0], irreducible=0.25)
+    arguments = {"problem": problem, "optax_transformation": asking, "batch_size": 1, "num_steps": 1, "num_seeds": 2000}
+    # The step is the value itself, so that the mean of the new parameter less the start is its mean; one run's start is 0.
+    still = small_run(**arguments | {"problem": from_spectrum([1.0], noise=0.0, initial=0.0, irreducible=0.25)})
+    np.testing.assert_allclose(still.risk, [0.25, 0.25 + 0.25**2 / 2], rtol=1e-12)
+    errors = small_run(**arguments, eval_params=lambda state, params: 0 * params + state)
+    np.testing.assert_allclose(errors.risk[1:], 0.25, rtol=1e-9)
+    assert seen
+
+
+def test_schedule_free_is_scored_at_its_average():
+    rate, b1 = 0.3, 0.9
+    x = z = 1.0
+    averages, gradients_at = [1.0], [1.0]
+    for t in range(1, 9):
+        z -= rate * gradients_at[-1]
+        x += (z - x) / t
+        averages.append(x)
+        gradients_at.append((1 - b1) * z + b1 * x)
+    method = optax.contrib.schedule_free_sgd(rate, b1=b1)
+    np.testing.assert_allclose(one_direction(method), np.square(averages), rtol=1e-6)  # its rate is kept in float32
+    training = one_direction(method, eval_params=lambda state, params: params)
+    np.testing.assert_allclose(training, np.square(gradients_at), rtol=1e-6)
+
+
+@pytest.mark.parametrize("opaque", [False, True])
+def test_sam_is_scored_at_the_unperturbed_parameters(opaque):
+    method = optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.2), sync_period=2, opaque_mode=opaque)
+    outer = (1 - 0.1 * 1.2) ** 2  # the gradient is that at theta + 0.2 g
+    expected = outer ** (np.arange(9) if opaque else np.arange(9) // 2)
+    np.testing.assert_allclose(one_direction(method), expected, rtol=1e-12)
+
+
+ARGUMENTS = {
+    "adadelta": {"learning_rate": 0.1},
+    "adafactor": {"learning_rate": 0.1},
+    "lbfgs": {},
+    "noisy_sgd": {"learning_rate": 0.1, "key": 1},
+    "polyak_sgd": {},
+    "cocob": {},
+    "dadapt_adamw": {},
+    "dog": {},
+    "dowg": {},
+    "momo": {},
+    "momo_adam": {},
+    "prodigy": {},
+    "galore": {"learning_rate": 0.1, "rank": 1},
+    "mechanize": {"base_optimizer": optax.sgd(0.1)},
+    "reduce_on_plateau": {},
+    "sam": {"optimizer": optax.sgd(0.1), "adv_optimizer": optax.sgd(0.1)},
+    "schedule_free": {"base_optimizer": optax.sgd(0.1), "learning_rate": 0.1},
+    "lookahead": {"fast_optimizer": optax.adam(0.1), "sync_period": 5, "slow_step_size": 0.5},
+    "differentially_private_aggregate": {"l2_norm_clip": 1.0, "noise_multiplier": 0.1, "key": 0},
+    "scale_by_muon": {},
+}
+REASONS = {
+    "differentially_private_aggregate": r"ValueError: its updates have the shape \(\) where the parameters have \(5,\)",
+    "scale_by_muon": "ValueError: Input must have shape",
+}
+ALIASES = """
+adabelief adadelta adafactor adagrad adam adamax adamaxw adamw adan amsgrad fromage lamb lars lbfgs lion lookahead noisy_sgd
+novograd optimistic_adam_v2 optimistic_gradient_descent polyak_sgd radam rmsprop rprop sgd sign_sgd signum sm3 yogi acprop
+ademamix adopt cocob dadapt_adamw differentially_private_aggregate dog dowg galore madgrad mechanize momo momo_adam muon
+prodigy reduce_on_plateau sam scale_by_muon schedule_free schedule_free_adamw schedule_free_sgd simplified_ademamix sophia
+"""
+
+
+@pytest.mark.parametrize("name", ALIASES.split())
+def test_every_optimizer_of_optax_fits_or_is_refused_with_its_reason(name, monkeypatch):
+    """Traced, not run: shapes and precisions of all that is handed over must agree in both precisions."""
+    make = getattr(optax.contrib, name, None) or getattr(optax, name, None)
+    if make is None:
+        pytest.skip(f"this optax has no {name}")
+
+    def traced(kernel: Any, *arguments: Any, dtype: str) -> np.ndarray:
+        with jax.enable_x64(dtype == "float64"):
+            cast = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), dtype), arguments[:-1])
+            risks = jax.eval_shape(kernel, *cast, arguments[-1])
+        assert risks.dtype == dtype
+        return np.zeros(risks.shape)
+
+    monkeypatch.setattr(montecarlo, "evaluate", traced)
+    transformation = make(**ARGUMENTS.get(name, {"learning_rate": 0.1}))
+    for dtype in ("float64", "float32"):
+        if name in REASONS:
+            with pytest.raises(ValueError, match=f"^optax_transformation is .*{REASONS[name]}"):
+                small_run(optax_transformation=transformation, dtype=dtype)
+        else:
+            small_run(optax_transformation=transformation, dtype=dtype)

@@ -28,21 +28,34 @@ class Model(NamedTuple):
 
 def build_model(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, shape: tuple[int, ...] = ()) -> Model:
     """Collect the arrays; `S` is the shape to which `optimizer`, `batch_size` and `shape` broadcast."""
+    problem, optimizer, batch_size = in_one_precision((problem, optimizer, batch_size))
     leaves, structure = jax.tree.flatten((optimizer, batch_size))
     shape = jnp.broadcast_shapes(shape, *(jnp.shape(leaf) for leaf in leaves))
     optimizer, batch_size = jax.tree.unflatten(structure, [jnp.broadcast_to(leaf, shape) for leaf in leaves])
-    curvature = jnp.asarray(problem.curvature, jnp.result_type(float, problem.curvature))
-    count = jnp.asarray(problem.count)
-    system, weight, initial = linear_system(optimizer, curvature), 0.5 * count * curvature, jnp.asarray(problem.initial)
-    return Model(
+    system = linear_system(optimizer, problem.curvature, shape)
+    model = Model(
         increment=system.increment,
         kick=system.kick,
         read=system.read,
-        initial=initial,
-        noise=jnp.asarray(problem.noise) / batch_size[..., None],
-        weight=weight,
-        irreducible=jnp.asarray(problem.irreducible),
+        initial=problem.initial,
+        noise=problem.noise / batch_size[..., None],
+        weight=0.5 * problem.count * problem.curvature,
+        irreducible=problem.irreducible,
     )
+    return varying_alike(model)
+
+
+def in_one_precision(trees: Any) -> Any:
+    """All leaves in the precision of the most precise one: constants may be mixed with what is traced."""
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = jnp.result_type(float, *jax.tree.leaves(trees))
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), trees)
+
+
+def varying_alike(model: Model) -> Model:
+    """Inside `shard_map` every field varies over devices where one does, as loops want their carries: by adding zeros."""
+    nothing = sum(jnp.zeros_like(leaf).sum() for leaf in model)
+    return Model(*(leaf + nothing for leaf in model))
 
 
 def start_state(model: Model) -> jax.Array:

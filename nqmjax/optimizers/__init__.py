@@ -1,6 +1,7 @@
-"""Optimizers as small linear systems: the base class, the methods, the wrappers."""
+"""Optimizers as small linear systems: the base class, the methods, the wrappers, and what a declaration must satisfy."""
 
-from nqmjax.optimizers.base import LinearOptimizer, LinearSystem, check_optimizer, hyperparameters, linear_system
+from nqmjax.optimizers.base import LinearOptimizer, LinearSystem, hyperparameters, linear_system
+from nqmjax.optimizers.declaration import check_optimizer
 from nqmjax.optimizers.methods import QHM, SGD, HeavyBall, Nesterov
 from nqmjax.optimizers.wrappers import Averaged, Preconditioned
 

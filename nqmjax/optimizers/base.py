@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqmjax.checks import check_values, is_traced, numeric, require
+from nqmjax.checks import is_traced, numeric, require
 
 State = tuple[Any, ...]
 """The optimizer's state along one direction: the parameter first."""
@@ -59,7 +59,7 @@ class LinearOptimizer:
         """Make arrays of lists and tuples, which are many hyperparameters rather than one to a pytree."""
         for name, value in vars(self).items():
             if isinstance(value, list | tuple):
-                object.__setattr__(self, name, np.asarray(value))
+                object.__setattr__(self, name, jnp.asarray(value) if is_traced(value) else numeric(name, value))
 
     def initial(self, theta: Any) -> State:
         """State at the start `theta`: the parameter `theta` first, then what the optimizer keeps besides."""
@@ -94,7 +94,7 @@ class LinearOptimizer:
         """
         known = hyperparameters(self)
         for name in values:
-            require(name in known, "hyperparameter", repr(name), f"this optimizer has {', '.join(known)}")
+            require(name in known, "hyperparameter", repr(name), f"this optimizer has {', '.join(known) or 'none'}")
         return jax.tree.unflatten(jax.tree.structure(self), [values.get(name, value) for name, value in known.items()])
 
 
@@ -126,17 +126,21 @@ class LinearSystem(NamedTuple):
     read: jax.Array
 
 
-def linear_system(optimizer: LinearOptimizer, curvature: Any) -> LinearSystem:
+def linear_system(optimizer: LinearOptimizer, curvature: Any, shape: tuple[int, ...] = ()) -> LinearSystem:
     """The linear system of `optimizer` along each direction.
 
     Args:
-      optimizer: hyperparameters of any shapes that broadcast to a shape `S`.
+      optimizer: hyperparameters of any shapes that broadcast with `shape` to a shape `S`.
       curvature: `h`, shape `(n,)`.
+      shape: more axes than the hyperparameters have.
     """
-    optimizer = jax.tree.map(lambda leaf: jnp.asarray(leaf)[..., None], optimizer)
+    shape = jnp.broadcast_shapes(shape, *(jnp.shape(leaf) for leaf in jax.tree.leaves(optimizer)))
+    rank = len(shape) + 1
+    optimizer = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, (*range(rank - 1 - jnp.ndim(leaf)), -1)), optimizer)
     curvature = jnp.asarray(curvature, jnp.result_type(float, curvature))
+    shape = (*shape, *curvature.shape)
+    curvature = jnp.expand_dims(curvature, range(rank - 1))
     scale = optimizer.gradient_scale(curvature) * jnp.ones_like(curvature)
-    shape = jnp.broadcast_shapes(curvature.shape, *(leaf.shape for leaf in jax.tree.leaves(optimizer)))
     start = optimizer.initial(1.0)
     units = [tuple(unit) for unit in np.eye(len(start)).tolist()]
     pivot = next((i for i, unit in enumerate(units) if _is_one(optimizer.read(unit)) and _is_one(start[i])), 0)
@@ -176,23 +180,3 @@ def hyperparameters(optimizer: LinearOptimizer) -> dict[str, Any]:
     outermost = {name: min(len(keys) for keys, other in zip(paths, short, strict=True) if other == name) for name in short}
     names = [name if len(keys) == outermost[name] else ".".join(keys) for keys, name in zip(paths, short, strict=True)]
     return dict(zip(names, jax.tree.leaves(optimizer), strict=True))
-
-
-RANGES = {
-    "learning_rate": (0.0, np.inf, "give a finite rate that is not negative"),
-    "momentum": (0.0, 1.0, "give a value in [0, 1)"),
-    "decay": (0.0, 1.0, "give a value in [0, 1)"),
-    "power": (0.0, np.nextafter(1.0, 2.0), "give a value in [0, 1]"),
-    "nu": (0.0, np.nextafter(1.0, 2.0), "give a value in [0, 1]"),
-}
-"""Valid ranges `low <= value < high` of the hyperparameters whose meaning is fixed, with the remedy."""
-
-
-def check_optimizer(optimizer: LinearOptimizer) -> None:
-    """Raise `ValueError` for a hyperparameter that is not a number or outside its range."""
-    require(isinstance(optimizer, LinearOptimizer), "optimizer", repr(optimizer), "give one, for example SGD(0.1)")
-    for name, value in hyperparameters(optimizer).items():
-        if not is_traced(value):
-            values = numeric(name, value)
-            low, high, remedy = RANGES.get(name.split(".")[-1], (-np.inf, np.inf, "give finite numbers"))
-            check_values(name, values, np.isfinite(values) & (values >= low) & (values < high), remedy)
