@@ -109,10 +109,11 @@ def search(
         model = without_idle_directions(build_model(problem, optimizer, 1.0))
         dtype = model.weight.dtype
         batch_size, max_steps = jnp.asarray(batch_size, dtype), jnp.minimum(max_steps, MAX_STEPS).astype(integer)
-        # In units of the initial risk, no start is too large for the precision.
+        # In units of the initial risk or the target, whichever is larger, no start is too large for the precision.
         initial = (model.weight * model.initial).sum()
-        unit = jnp.where(initial > 0, initial, 1)
         excess = jnp.asarray(target, dtype) - model.irreducible
+        unit = jnp.maximum(initial, excess)
+        unit = jnp.where((unit > 0) & (unit < jnp.inf), unit, 1)
         close = (excess > 0) & (jnp.abs(excess - initial) <= rounding(jnp.abs(excess) + jnp.abs(model.irreducible)))
         model = model._replace(initial=model.initial / unit, noise=model.noise / unit)
         excess = jnp.where(close, 1 + rounding(jnp.ones((), dtype)), excess / unit)
