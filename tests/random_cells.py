@@ -1,6 +1,8 @@
 """Random cells for tests of exactness, and brute force over every step of each."""
 
+import functools
 from dataclasses import dataclass, fields
+from typing import Any
 
 import jax
 import numpy as np
@@ -150,7 +152,7 @@ class Tally:
     mismatches: tuple = ()
 
     def __add__(self, other):
-        return Tally(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+        return Tally(**{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)})
 
 
 def compare(name, seed, cells=25, groups=12, horizon=20_000):
@@ -159,7 +161,7 @@ def compare(name, seed, cells=25, groups=12, horizon=20_000):
     drawn = [random_cell(rng, name, groups) for _ in range(cells)]
     problem, optimizer, batch, target = jax.tree.map(lambda *leaves: np.stack(leaves), *drawn)
     with jax.enable_x64(True):
-        curves = np.asarray(jax.vmap(lambda *run: nq.risk_curve(*run, horizon))(problem, optimizer, batch))
+        curves = np.asarray(jax.vmap(functools.partial(nq.risk_curve, num_steps=horizon))(problem, optimizer, batch))
         lowest = curves.min(1) - problem.irreducible
         dips = (rng.uniform(size=cells) < 0.3) & (lowest > 1e-12)  # targets just above the lowest risk, at a dip maybe
         target = np.where(dips, problem.irreducible + lowest * rng.uniform(1.0001, 1.3, cells), target)
@@ -191,7 +193,7 @@ def compare_adversarial(name, seed, problems=10, settings=20, groups=6, horizon=
     return tally
 
 
-def judge(label, runs, curves, found):
+def judge(label: tuple, runs: list[Any], curves: np.ndarray, found: dict[str, Any]) -> Tally:
     """Count what became of the cells: brute force in the same precision decides, where it cannot, in a higher one."""
     tally = Tally(cells=len(runs))
     for i, (run, curve) in enumerate(zip(runs, curves, strict=True)):
@@ -201,7 +203,9 @@ def judge(label, runs, curves, found):
             got, given_up = result.steps[i], result.status[i] == nq.Status.OUT_OF_STEPS
             if verdict(rule, curve, got, run, 0.0):
                 continue
-            if verdict(rule, curve, got, run, TIE) or verdict(rule, precise_curve(*run[:3], len(curve) - 1), got, run, TIE):
+            if verdict(rule, curve, got, run, TIE) or verdict(
+                rule, precise_curve(run[0], run[1], run[2], len(curve) - 1), got, run, TIE
+            ):
                 tally.ties += 1
             elif given_up and rule == "stays":
                 tally.given_up += 1
@@ -214,7 +218,7 @@ TIE = 1e-12
 """Targets that are met within this share of themselves may be met or not: rounding decides."""
 
 
-def verdict(rule, curve, got, run, tie):
+def verdict(rule: str, curve: np.ndarray, got: float, run: Any, tie: float) -> bool:
     """Whether an answer is what brute force finds for some target within `tie`; `got` may lie beyond the horizon."""
     horizon, target = len(curve) - 1, run[-1]
     early, late = (answers(rule, curve, target * (1 + side * tie)) for side in (1, -1))
@@ -234,7 +238,8 @@ def answers(rule, curve, target):
 
 def crosses_later(run, horizon):
     """Whether the risk is above the target at some later time, by closed form at many of them and in the limit."""
-    *cell, target = run
+    problem, optimizer, batch_size, target = run
+    cell = problem, optimizer, batch_size
     later = np.unique(np.geomspace(horizon, 2**31, 20_000).astype(np.int64))
     return nq.stationary_risk(*cell) > target or (nq.risk(*cell, later) > target).any()
 

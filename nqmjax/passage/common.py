@@ -19,7 +19,7 @@ MAX_LOOKS = 2**16
 """Looks ahead that a search may take. Each third at least is a hop, so that answers up to 40,000 updates are always found."""
 
 GROWTH = 2**20
-"""Growth of the risk over one hop, from where it is or from the target, beyond which bounds are differences of large numbers."""
+"""Growth of the risk over one hop, from where it is or from the target, beyond which bounds are mere rounding."""
 
 FOREVER = 62
 """Doublings after which a run has forgotten its start: 2^62 updates."""

@@ -7,7 +7,7 @@ earlier halves wait, at most one of each length. How often the risk passes throu
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
