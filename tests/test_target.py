@@ -1,9 +1,11 @@
 """Exact steps to target: against brute force, and at the corners where a search could go wrong."""
 
+import time
+
 import jax
 import numpy as np
 import pytest
-from random_cells import OPTIMIZERS, compare
+from random_cells import OPTIMIZERS, compare, compare_adversarial
 
 import nqmjax as nq
 from nqmjax.target import MAX_STEPS, Status
@@ -198,3 +200,43 @@ def test_a_target_at_the_irreducible_loss_is_never_reached():
     for dtype, initial in (("float32", 1e-6), ("float64", 1e-16)):
         problem = nq.from_spectrum([1.0], initial=initial, irreducible=1.0)
         assert nq.steps_to_target(problem, nq.SGD(0.1), 1, 1.0, dtype=dtype).status == Status.NEVER
+
+
+@pytest.mark.parametrize("name", ["SGD", "HeavyBall", "Averaged Preconditioned HeavyBall"])
+def test_agrees_with_brute_force_on_adversarial_cells(name):
+    tally = compare_adversarial(name, seed=0, problems=4, horizon=500)
+    assert tally.mismatches == ()
+    assert 20 < tally.reached < tally.cells
+
+
+def test_early_dips_closely_above_the_edge_are_found():
+    problem = nq.from_spectrum([3.214444885270382, 0.02261309108252721], noise=0.0, initial=[1.0, 485.7692474236333])
+    result = nq.steps_to_target(problem, nq.SGD(0.6221920335808683), 1, 1.6103224738099549)
+    assert result.steps == 298
+    assert result.status == Status.REACHED
+
+
+def test_early_dips_of_exploding_averages_are_found():
+    curvature = [1.30839026, 0.108414, 0.0964111, 0.09284013, 0.06234806, 0.04760439]
+    initial = [6.492266, 122.33234057, 0.93180908, 0.0, 0.0, 682.92041851]
+    inner = nq.Preconditioned(nq.HeavyBall(3.02878054860223, 0.7793446659745903), 0.39973534719948023)
+    optimizer = nq.Averaged(inner, 0.7613471310389184)
+    problem = nq.from_spectrum(curvature, noise=0.0, initial=initial)
+    assert nq.steps_to_target(problem, optimizer, 1, 1.949025408485843).steps == 5
+
+
+@pytest.mark.parametrize("rule", ["first", "stays"])
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_runs_at_the_very_edge_end_soon(rule, noise):
+    problem = nq.from_spectrum([1.0, 0.5, 0.3, 0.1, 0.03, 0.01], noise=noise)
+    start = time.process_time()
+    result = nq.steps_to_target(problem, nq.HeavyBall(2 * 1.9, 0.9), 1e12, 0.1, rule=rule)
+    assert time.process_time() - start < 20  # compilation included; without a bound it takes minutes
+    assert result.status in (Status.OUT_OF_STEPS, Status.DIVERGED, Status.NEVER)
+
+
+def test_stable_runs_close_to_the_edge_have_not_diverged():
+    gap, margin = (grid.ravel() for grid in np.meshgrid(10.0 ** -np.arange(3, 13), 10.0 ** -np.arange(9, 13)))
+    optimizer = nq.HeavyBall(2 * (2 - gap) * (1 - margin), 1 - gap)
+    result = nq.steps_to_target(nq.from_spectrum([1.0]), optimizer, 1000, 1e-9)
+    assert Status.DIVERGED not in result.status

@@ -9,17 +9,27 @@ value strays from the two ends by more than the variation that is left over afte
 
     (phi_0^2 + phi_n^2 - V) / 2  <=  phi_j^2  <=  (phi_0^2 + phi_n^2 + V) / 2.
 
-A single exponential has `d_j` proportional to `e_j`: the lower bound is then its smaller end, exactly, however long the
-interval. Both sums are quadratic forms of the state, `x^T D_n x` and `x^T S_n x`, whose matrices obey
+Nor does any value that an end has stand outside: the lower bound is at most the smaller end, the upper one at least the
+larger. A single exponential (one state variable) is monotone in `phi^2`, so that its bounds are its ends.
+
+Both sums are quadratic forms of the state, `x^T D_n x` and `x^T S_n x`, whose matrices obey
 
     D_2n = D_n + A_n^T D_n A_n,      D_1 = d d^T,  d = (A - I)^T r,      (S_n with d = (A + I)^T r).
 
 The noise accumulated in `n` updates is `(c / B) sum_j psi_j^2` with `psi_j = r A^j y`, `y = A^s b`; it never decreases, and
-`4 sum psi_j^2 = y^T (S_n + D_n) y - 2 (psi_n^2 - psi_0^2)`. No property of `A` is used: not stability, not real roots. In
-floating point `V` carries a margin for its rounding, without which a growing direction, where `V` is nearly the larger end,
-would hide an early dip.
+`4 sum psi_j^2 = y^T (S_n + D_n) y - 2 (psi_n^2 - psi_0^2)`. No property of `A` is used: not stability, not real roots.
+
+Rounding. At the edge of stability the iterate changes its sign at each update, or nearly: `e_j` is then far smaller than
+its terms, and `x^T S_n x` cancels (`x^T D_n x` where the iterate hardly moves). A sum that comes out too small, below zero
+even, would be a bound that does not hold. Both matrices are sums of squares, `|P_ij| <= sqrt(P_ii P_jj)`, so that the terms
+of `x^T P x` add up to at most `(sum_i sqrt(P_ii) |x_i|)^2 <= m sum_i P_ii x_i^2`, and no sum of them errs by more than some
+multiple of `eps` times that: the share `margin` of `P_ii x_i^2` is added, and a bound is never better than its rounding.
+A power, and with it these matrices, loses digits with each change of the order of itself, `n |A - I|` of them in `n`
+updates, so that the margin grows as that does.
 """
 
+from functools import reduce
+from operator import add
 from typing import NamedTuple, Self
 
 import jax
@@ -28,25 +38,34 @@ import jax.numpy as jnp
 from nqmjax.dynamics.matrices import apply, dot, outer, quadratic, sandwich, square, transpose
 from nqmjax.dynamics.model import Model, start_state
 
-MARGIN = 2**14
-"""Margin of the variation, in units of its rounding; what a few dozen squarings of a small matrix lose."""
+MARGIN = 2**12
+"""Margin of a sum of squares, in units of its rounding: what a few dozen squarings of a small matrix lose."""
+
+TURN = 2**8
+"""The same for each change of a direction of the order of itself."""
 
 
 class Span(NamedTuple):
-    """What `n` updates do: `increment` is `A_n - I`, shape `(m, m, n)`; `sums` is `D_n` and `S_n`, shape `(m, m, 2, n)`."""
+    """What `n` updates do: `increment` is `A_n - I`, shape `(m, m, n)`; `sums` is `D_n` and `S_n`, shape `(m, m, 2, n)`.
+
+    `margin` is the part that grows with `n` of the share of itself by which a sum of squares may be off.
+    """
 
     increment: jax.Array
     sums: jax.Array
+    margin: jax.Array
 
     @classmethod
     def one_update(cls, model: Model) -> Self:
         """The span of a single update."""
         moved = jnp.stack([dot(model.read, column) for column in transpose(model.increment)])
-        return cls(model.increment, outer(jnp.stack([moved, moved + 2 * model.read], axis=1)))
+        margin = TURN * jnp.finfo(moved.dtype).eps * _size(model.increment)
+        return cls(model.increment, outer(jnp.stack([moved, moved + 2 * model.read], axis=1)), margin)
 
     def doubled(self) -> Self:
         """The span of twice as many updates."""
-        return type(self)(square(self.increment), self.sums + sandwich(transpose(self.increment)[:, :, None], self.sums))
+        sums = self.sums + sandwich(transpose(self.increment)[:, :, None], self.sums)
+        return type(self)(square(self.increment), sums, 2 * self.margin)
 
 
 class Position(NamedTuple):
@@ -77,15 +96,28 @@ def start_position(model: Model) -> Position:
 def look_ahead(model: Model, span: Span, here: Position) -> Interval:
     """Bounds over the `n` updates of `span` from `here`, and where they lead; the model's batch size is 1."""
     state = apply(span.increment[:, :, None], here.state)
-    change, total = quadratic(span.sums, here.state[:, :1])
     both = quadratic(span.sums[:, :, 0] + span.sums[:, :, 1], here.state[:, 1])
     read = model.read[:, None]
     (first, kick), (last, kick_at_end) = dot(read, here.state) ** 2, dot(read, state) ** 2
-    variation = jnp.sqrt(change * total)
+    lower, upper = jnp.minimum(first, last), jnp.maximum(first, last)
+    if len(model.read) > 1:
+        change, total = _sums_of_squares(span, here.state[:, :1])
+        variation = jnp.sqrt(change * total)
+        lower = jnp.clip((first + last - variation) / 2, 0, lower)
+        upper = jnp.maximum((first + last + variation) / 2, upper)
     weight = model.weight * model.initial
-    slack = MARGIN * jnp.finfo(variation.dtype).eps * variation
-    lower = (weight * jnp.maximum(first + last - variation - slack, 0)).sum() / 2
-    upper = (weight * (first + last + variation + slack)).sum() / 2
     kicks = jnp.maximum(both - 2 * (kick_at_end - kick), 0)
     noise = here.noise + (model.weight * model.noise * kicks).sum() / 4
-    return Interval(Position(state, (weight * last).sum(), noise), lower, upper)
+    end = Position(state, (weight * last).sum(), noise)
+    return Interval(end, (weight * lower).sum(), (weight * upper).sum())
+
+
+def _sums_of_squares(span: Span, x: jax.Array) -> jax.Array:
+    """`x^T D_n x` and `x^T S_n x`, from above: with what rounding may have taken."""
+    diagonal = reduce(add, (span.sums[i, i] * (x[i] * x[i]) for i in range(len(x))))
+    return quadratic(span.sums, x) + (MARGIN * jnp.finfo(x.dtype).eps + span.margin) * diagonal
+
+
+def _size(increment: jax.Array) -> jax.Array:
+    """Size of the largest matrix, whatever the units of the state variables."""
+    return jnp.sqrt(jnp.abs(increment * transpose(increment)).max())

@@ -11,8 +11,8 @@ crossing any more. A time known to be at or below the target (met while squaring
 never looked beyond before it is passed. And at every time a smaller batch has the larger risk, so that the batch sizes
 of one setting of the hyperparameters share one table and one walk, the largest first.
 
-For the rule "stays" the walk goes on below the target with the upper bound, up to a time after which the upper bound
-over all later updates is at or below the target.
+For the rule "stays" the last update above the target is searched for from the end, from a time after which the upper
+bound over all later updates is at or below the target: see `nqmjax.passage.last`.
 """
 
 from nqmjax.passage.common import MAX_STEPS, Status, StepsToTarget, rounding

@@ -7,13 +7,22 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nqmjax.dynamics.doubling import FOREVER
 from nqmjax.dynamics.intervals import Position, Span, look_ahead, start_position
-from nqmjax.dynamics.matrices import quadratic, square
+from nqmjax.dynamics.matrices import quadratic
 from nqmjax.dynamics.model import Model
+from nqmjax.dynamics.roots import unstable
 
 MAX_STEPS = 2**31 - 1
 """The largest number of updates that is searched."""
+
+MAX_LOOKS = 2**16
+"""Looks ahead that a search may take. Each third at least is a hop, so that answers up to 40,000 updates are always found."""
+
+GROWTH = 2**20
+"""Growth of the risk over one hop, from where it is or from the target, beyond which bounds are mere rounding."""
+
+FOREVER = 62
+"""Doublings after which a run has forgotten its start: 2^62 updates."""
 
 
 class Status(enum.IntEnum):
@@ -26,7 +35,8 @@ class Status(enum.IntEnum):
     DIVERGED = 2
     """A direction is unstable, and the risk has grown past the target for good."""
     OUT_OF_STEPS = 3
-    """Not within `max_steps`; what comes later is not known."""
+    """Not within `max_steps`, or not with the work that a search may take (some 65,000 looks ahead); what comes later is
+    not known."""
 
 
 class StepsToTarget(NamedTuple):
@@ -102,9 +112,9 @@ def result(model: Model, steps: jax.Array, crossing: jax.Array, proven: jax.Arra
     """Give each batch size its status; `proven` where the noise alone exceeds the target, `exploded` where the bias is huge."""
     reached = steps < jnp.inf
     look = (exploded | proven) & ~reached
-    unstable = jax.lax.cond(look.any(), lambda: _unstable(model), lambda: jnp.zeros((), bool))
+    grows = jax.lax.cond(look.any(), lambda: _unstable(model), lambda: jnp.zeros((), bool))
     failed = jnp.where(proven | _still(model), Status.NEVER, Status.OUT_OF_STEPS)
-    failed = jnp.where(look & unstable, Status.DIVERGED, failed)
+    failed = jnp.where(look & grows, Status.DIVERGED, failed)
     return StepsToTarget(steps, jnp.where(reached, Status.REACHED, failed).astype(jnp.int8), crossing)
 
 
@@ -119,8 +129,7 @@ def _still(model: Model) -> jax.Array:
 
 def _unstable(model: Model) -> jax.Array:
     """Whether the powers of a direction that counts grow without bound."""
-    increment = jax.lax.fori_loop(0, FOREVER, lambda _, increment: square(increment), model.increment)
-    return (~(jnp.abs(increment) < 1e15) & (model.weight > 0)).any()
+    return (unstable(model.increment) & (model.weight > 0)).any()
 
 
 def crossing_time(steps: jax.Array, before: jax.Array, after: jax.Array, target: jax.Array) -> jax.Array:

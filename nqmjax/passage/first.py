@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from nqmjax.dynamics.intervals import Position, look_ahead, start_position
 from nqmjax.dynamics.model import Model
 from nqmjax.passage.common import (
+    GROWTH,
+    MAX_LOOKS,
     StepsToTarget,
     climb,
     crossing_time,
@@ -36,6 +38,7 @@ class _Walk(NamedTuple):
     steps: jax.Array  # of each batch size, inf where not reached yet
     before: jax.Array  # risk one update before that
     after: jax.Array  # and at it
+    looks: jax.Array
 
 
 def first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_steps: jax.Array) -> StepsToTarget:
@@ -65,14 +68,15 @@ def first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_st
 
     def going_on(walk: _Walk) -> jax.Array:
         possible = walk.here.noise / batch_size[jnp.minimum(walk.current, last)] <= target
-        return (walk.current <= last) & possible & (walk.here.bias < huge(model))
+        return (walk.current <= last) & possible & (walk.here.bias < huge(model)) & (walk.looks < MAX_LOOKS)
 
     def step(walk: _Walk) -> _Walk:
         ahead, batch = look_ahead(model, table.span(walk.level), walk.here), batch_size[walk.current]
         risk_at_end = ahead.end.bias + ahead.end.noise / batch
         single = walk.level == 0
         clear = (ahead.lower + walk.here.noise / batch > floor) & (risk_at_end > target)
-        hop = single | (clear & (risk_at_end < huge(model)))
+        highest = jnp.minimum(GROWTH * jnp.maximum(target, walk.here.bias + walk.here.noise / batch), huge(model))
+        hop = single | (clear & (risk_at_end < highest))
         far = walk.time + powers[walk.level]
         before, after = (at.bias + at.noise / batch_size for at in (walk.here, ahead.end))
         # A longer hop saw the target met here: so it is, but for rounding, or else that hop was too long for the precision.
@@ -105,6 +109,7 @@ def first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_st
             steps=steps,
             before=jnp.where(arrived, before, walk.before),
             after=jnp.where(arrived, after, walk.after),
+            looks=walk.looks + 1,
         )
 
     start, zero = start_position(model), jnp.zeros_like(max_steps[0])
@@ -113,7 +118,7 @@ def first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_st
     none, two = jnp.int32(0), jnp.int32(2)
     level, _ = levels(zero, start, limits, ends, current)
     smooth = ends[jnp.minimum(current, last)] < jnp.inf
-    walk = _Walk(zero, start, level, none, two, limits, ends, smooth, current, steps, steps, steps)
+    walk = _Walk(zero, start, level, none, two, limits, ends, smooth, current, steps, steps, steps, none)
     walk = jax.lax.while_loop(going_on, step, walk)
     # A batch size that ran out of steps before the walk ended was not followed any further.
     followed = max_steps >= walk.time
