@@ -1,32 +1,38 @@
-r"""How large a batch pays: critical batch sizes by their several definitions, noise scales, regimes of a curve.
+r"""How large a batch pays: critical batch sizes by their definitions, noise scales, regimes of a curve.
 
 A *curve* is the number of updates `S` that it takes to reach a target at each batch size `B`, at the best
-hyperparameters of each: what `tune` returns, or measured numbers. Small batches scale perfectly (`S B`, the examples,
-constant), large ones not at all (`S` constant), and the critical batch size says where the one turns into the other.
-Its definitions differ by factors, so every result names its own.
+hyperparameters of each. Small batches scale perfectly (`S B`, the examples, constant), large ones not at all (`S` constant);
+the critical batch size says where the one turns into the other. Its definitions differ by factors: every result names its own.
 """
 
+import math
+import textwrap
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray
-from scipy.optimize import least_squares
+from scipy.optimize import isotonic_regression, least_squares
 
 from nqmjax.checks import check_batch_size, check_choice, check_values, is_traced, numeric, require
 from nqmjax.frontdoor import evaluate
 from nqmjax.problem import NoisyQuadratic, check_problem
+
+FAR = np.log(1e6)  # how far beyond the ends of a curve its bend is looked for, a logarithm
+SHARPEST = 8.0  # the largest `p` of the fit, the sharpest bend
+ROUNDING = 1e-9  # what the logarithm of the examples may be above a level without exceeding it
+CHEAPER = 0.01  # a batch size is cheaper than the smallest if it saves more than this share of the examples
 
 
 class CriticalBatchSize(NamedTuple):
     """What `critical_batch_size` finds; `print` says it in words.
 
     `bound` is None, or "at least" or "at most" where the curve ends before it shows the critical batch size:
-    `batch_size` is then that bound, one of the curve's batch sizes, and no estimate. `steps_min` and `examples_min`
-    are the fit's, None where the curve does not determine them (knee), or the fewest steps on the curve and the examples
-    at its smallest batch size (overhead). `residual` is the fit's largest relative deviation (knee only), `overhead` the
-    one asked for (overhead only).
+    `batch_size` is then that bound, an end of the curve, and no estimate. `steps_min` and `examples_min` are the fit's, None
+    where the curve does not determine them (knee), or the fewest steps on the curve and the examples of perfect scaling
+    (overhead). `residual` is the fit's largest relative deviation (knee only), `overhead` the one asked for (overhead only).
+    `cheapest` and `saved`: the batch size with the fewest examples and the share that it saves, None if that is the smallest.
     """
 
     batch_size: float
@@ -36,12 +42,21 @@ class CriticalBatchSize(NamedTuple):
     examples_min: float | None
     residual: float | None
     overhead: float | None
+    cheapest: float | None
+    saved: float | None
 
     def __str__(self) -> str:
-        value = f"critical batch size {self.bound + ' ' if self.bound else ''}{self.batch_size:.4g}"
+        text = f"critical batch size {self.bound + ' ' if self.bound else ''}{self.batch_size:.4g}"
         if self.overhead is not None:
-            return f"{value} ({100 * self.overhead:.3g}% more examples than perfect scaling)"
-        return f"{value} (knee of S = S_min + E_min/B, fitted to {100 * (self.residual or 0):.1f}%)"
+            text += f" ({100 * self.overhead:.3g}% more examples than perfect scaling)"
+        if self.residual is not None:
+            text += f" (knee of S = S_min + E_min/B, fitted to {100 * self.residual:.1f}%)"
+        if self.cheapest is not None and self.saved is not None:
+            fewer = f"{self.cheapest:.4g} takes {100 * self.saved:.2g}% fewer examples"
+            text += f"; the smallest batch size is not the cheapest: {fewer}"
+        return textwrap.fill(text, 80)
+
+    __repr__ = __str__
 
 
 class Regimes(NamedTuple):
@@ -60,10 +75,10 @@ def critical_batch_size(curve: Any, definition: str = "knee", overhead: float = 
 
     - "knee": `E_min / S_min` of `S = S_min + E_min / B`, fitted by least squares of `log S`. There a run takes twice
       the fewest steps and twice the fewest examples. Real curves bend otherwise: see `residual`.
-    - "overhead": where the examples `S B` first are `overhead` above those at the smallest batch size, interpolated in
-      logarithms. Of `S_min + E_min/B` it is `overhead` times the knee, if the curve starts well inside perfect scaling.
-
-    `noise_scale` is the batch size that matters for a single update; it does not replace the curve.
+    - "overhead": where the examples `E = S B` first are `overhead` above those of perfect scaling, `E_min`, interpolated
+      in logarithms. `E_min` is that of the fit `E = E_min (1 + (B / K)^p)^(1/p)` to all batch sizes (`p = 1` is the knee;
+      with fewer than four batch sizes it stays so), and the examples are made nondecreasing first by isotonic regression,
+      so that no single point decides. Of `S_min + E_min/B` it is `overhead` times the knee.
 
     Args:
       curve: a Dataset with the coordinate `batch_size` and the 1-D variable `steps` (as `tune` returns it), or a pair
@@ -73,8 +88,7 @@ def critical_batch_size(curve: Any, definition: str = "knee", overhead: float = 
       overhead: share of examples above perfect scaling, for "overhead".
 
     Returns:
-      `CriticalBatchSize`. Where the curve never leaves perfect scaling its value is a lower bound, the largest batch
-      size; where it shows none an upper bound, a small one.
+      `CriticalBatchSize`; a lower bound where the curve never leaves perfect scaling, an upper one where it shows none.
 
     Raises:
       ValueError: the curve is malformed or too short, or another argument is out of its range.
@@ -92,7 +106,8 @@ def critical_batch_size(curve: Any, definition: str = "knee", overhead: float = 
     "How does critical batch size scale in pre-training?" (overhead).
     """
     check_choice("definition", definition, ["knee", "overhead"])
-    require(0 < float(numeric("overhead", overhead)) < np.inf, "overhead", overhead, "give a positive share, 0.2 for 20%")
+    positive = numeric("overhead", overhead).ndim == 0 and 0 < overhead < np.inf
+    require(positive, "overhead", overhead, "give a positive share, 0.2 for 20%")
     if definition == "knee":
         return _knee(*_read_curve(curve, 3))
     return _overhead(*_read_curve(curve, 2), float(overhead))
@@ -103,7 +118,7 @@ def regimes(curve: Any, tolerance: float = 0.1) -> Regimes:
 
     Perfect scaling holds up to the largest measured batch size such that `S B` stays within `tolerance` of its value at
     the smallest; the curve is flat from the smallest one such that `S` stays within `tolerance` of its value at the
-    largest. A part that covers less than a doubling of the batch size is none: it could not be told from the other.
+    largest. A part of less than a doubling of the batch size is none.
 
     Args:
       curve: as in `critical_batch_size`.
@@ -122,7 +137,9 @@ def regimes(curve: Any, tolerance: float = 0.1) -> Regimes:
 
     Source: the regimes of Shallue et al. 2018, "Measuring the effects of data parallelism", section 4.1.
     """
-    require(0 < float(numeric("tolerance", tolerance)) < 1, "tolerance", tolerance, "give a number between 0 and 1")
+    require(
+        numeric("tolerance", tolerance).ndim == 0 and 0 < tolerance < 1, "tolerance", tolerance, "give a number from 0 to 1"
+    )
     batch_size, steps = _read_curve(curve, 2)
     examples = batch_size * steps
     first = batch_size[_leading(np.abs(examples / examples[0] - 1) <= tolerance) - 1]
@@ -166,10 +183,11 @@ def noise_scale(problem: NoisyQuadratic, second_moments: Any = None, definition:
     check_problem(problem)
     check_choice("definition", definition, ["B_noise", "B_simple"])
     second_moments = problem.initial if second_moments is None else second_moments
+    if not is_traced(second_moments):
+        second_moments = numeric("second_moments", second_moments)
     shape, size = np.shape(second_moments), np.shape(problem.curvature)[-1]
     require(shape[-1:] == (size,), "the shape of second_moments", shape, f"give {size} on the last axis, one a direction")
     if not is_traced(second_moments):
-        second_moments = numeric("second_moments", second_moments)
         valid = np.isfinite(second_moments) & (second_moments >= 0)
         check_values("second_moments", second_moments, valid, "give finite values that are not negative")
     return evaluate(_hessian_noise_scale if definition == "B_noise" else _simple_noise_scale, problem, second_moments)
@@ -194,21 +212,7 @@ def _noise_to_gradient(problem: NoisyQuadratic, second_moments: Any, weight: Any
 
 
 def _knee(batch_size: np.ndarray, steps: np.ndarray) -> CriticalBatchSize:
-    """Fit `log S + log B = log E_min + log(1 + B / knee)`: a search for `log knee`, the mean residual is `log E_min`."""
-    log_examples = np.log(batch_size * steps)
-
-    def log_minimum(log_knee: Any) -> np.ndarray:
-        return log_examples - np.log1p(batch_size / np.exp(log_knee))
-
-    def deviation(log_knee: Any) -> np.ndarray:
-        values = log_minimum(log_knee)
-        return values - values.mean()
-
-    low, high = np.log(batch_size[0] / 1e6), np.log(batch_size[-1] * 1e6)
-    start = min(np.linspace(low, high, 400), key=lambda x: float((deviation(x) ** 2).sum()))
-    start = np.clip(start, low + 1e-3, high - 1e-3)  # strictly inside, as least_squares wants it
-    fit = least_squares(deviation, start, bounds=(low, high), xtol=1e-15, ftol=1e-15, gtol=1e-15)
-    knee, examples_min = float(np.exp(fit.x[0])), float(np.exp(log_minimum(fit.x).mean()))
+    knee, examples_min, residual = _fit(batch_size, steps, sharpness=[])
     below, beyond = knee < batch_size[0], knee > batch_size[-1]
     return CriticalBatchSize(
         batch_size=float(np.clip(knee, batch_size[0], batch_size[-1])),
@@ -216,35 +220,55 @@ def _knee(batch_size: np.ndarray, steps: np.ndarray) -> CriticalBatchSize:
         definition="knee",
         steps_min=None if beyond else examples_min / knee,
         examples_min=None if below else examples_min,
-        residual=float(np.abs(np.expm1(-fit.fun)).max()),
+        residual=residual,
         overhead=None,
+        **_cheapest(batch_size, steps),
     )
 
 
 def _overhead(batch_size: np.ndarray, steps: np.ndarray, overhead: float) -> CriticalBatchSize:
-    """First crossing of the logarithm of the examples, piecewise linear in that of the batch size."""
-    log_batch, log_examples = np.log(batch_size / batch_size[0]), np.log(batch_size * steps / (batch_size[0] * steps[0]))
-    limit = np.log1p(overhead)
-    after = _leading(log_examples <= limit)
-    crossed = after < batch_size.size
-    if crossed:
-        pair = slice(after - 1, after + 1)
-        place, rise = float(np.interp(limit, log_examples[pair], log_batch[pair])), limit
-    else:
-        after, place, rise = after - 1, log_batch[-1], log_examples[-1]
-    # On a knee the slope of the log examples is B / (B + knee): one above that at the critical batch size means that the
-    # smallest batch size is too large to measure perfect scaling by.
-    unscaled = rise / place > overhead / (1 + overhead)
-    inside = crossed and not unscaled
+    """Where the logarithm of the examples, isotonic and piecewise linear in that of the batch size, exceeds the fit's start."""
+    _, examples_min, _ = _fit(batch_size, steps, sharpness=[2.0] if batch_size.size >= 4 else [])
+    rise = np.asarray(isotonic_regression(np.log(batch_size * steps)).x) - np.log(examples_min * (1 + overhead))
     return CriticalBatchSize(
-        batch_size=float(batch_size[0] * np.exp(place) if inside else batch_size[after]),
-        bound=None if inside else "at most" if unscaled else "at least",
+        batch_size=float(np.clip(np.exp(np.interp(0.0, rise, np.log(batch_size))), batch_size[0], batch_size[-1])),
+        bound="at most" if rise[0] > ROUNDING else "at least" if rise[-1] <= ROUNDING else None,
         definition="overhead",
         steps_min=float(steps.min()),
-        examples_min=float(batch_size[0] * steps[0]),
+        examples_min=examples_min,
         residual=None,
         overhead=overhead,
+        **_cheapest(batch_size, steps),
     )
+
+
+def _fit(batch_size: np.ndarray, steps: np.ndarray, sharpness: list[float]) -> tuple[float, float, float]:
+    """`K`, `E_min` and the largest relative deviation of the fit `S B = E_min (1 + (B / K)^p)^(1/p)` to the logarithms.
+
+    `sharpness` is empty for `p = 1`, or holds where the search for `p`, from 1 to `SHARPEST`, starts.
+    """
+    log_batch, log_examples = np.log(batch_size), np.log(batch_size * steps)
+
+    def log_minimum(log_knee: Any, sharpness: Any = 1.0) -> np.ndarray:
+        return log_examples - np.logaddexp(0, sharpness * (log_batch - log_knee)) / sharpness
+
+    def deviation(coordinates: Any) -> np.ndarray:
+        return log_minimum(*coordinates) - log_minimum(*coordinates).mean()
+
+    low, high = log_batch[0] - FAR, log_batch[-1] + FAR
+    places = np.linspace(low + 1e-3, high - 1e-3, 400)  # strictly inside, as least_squares wants it
+    start = places[log_minimum(places[:, None], *sharpness).var(axis=1).argmin()]
+    bounds = [low, *[1.0 for _ in sharpness]], [high, *[SHARPEST for _ in sharpness]]
+    fit = least_squares(deviation, [start, *sharpness], bounds=bounds, xtol=1e-15, ftol=1e-15, gtol=1e-15)
+    return math.exp(fit.x[0]), math.exp(log_minimum(*fit.x).mean()), float(np.abs(np.expm1(-fit.fun)).max())
+
+
+def _cheapest(batch_size: np.ndarray, steps: np.ndarray) -> dict[str, float | None]:
+    """The batch size with the fewest examples and what it saves, None where that is the smallest but for rounding."""
+    place = int((batch_size * steps).argmin())
+    saved = float(1 - batch_size[place] * steps[place] / (batch_size[0] * steps[0]))
+    beyond = saved > max(CHEAPER, 1 / steps[0])
+    return {"cheapest": float(batch_size[place]) if beyond else None, "saved": saved if beyond else None}
 
 
 def _leading(holds: np.ndarray) -> int:

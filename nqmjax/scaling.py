@@ -1,7 +1,7 @@
 r"""The main job: tuned steps to target against batch size, for several optimizers and preconditioner powers side by side."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -102,6 +102,10 @@ def _templates(
     problem: NoisyQuadratic, batch_size: Any, optimizers: Sequence[str], powers: Sequence[float], fixed: Mapping[str, float]
 ) -> dict[str, LinearOptimizer]:
     """The named optimizers with the fixed values in them, everything checked before anything is computed."""
+    several = isinstance(optimizers, Collection) and not isinstance(optimizers, str)
+    require(several, "optimizers", repr(optimizers), "give a list of names")
+    require(numeric("powers", powers).ndim == 1, "powers", repr(powers), "give a list of numbers")
+    require(isinstance(fixed, Mapping), "fixed", repr(fixed), "give a dict of hyperparameters and their values")
     for argument, values in {"optimizers": optimizers, "powers": powers}.items():
         require(len(values) > 0, argument, list(values), "give at least one")
         require(len(set(values)) == len(values), argument, list(values), "give each one once")

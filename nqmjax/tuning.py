@@ -1,15 +1,14 @@
 r"""The best hyperparameters for each batch size: a grid over everything, then boxes that shrink around the best points.
 
-The search happens in coordinates in which the number of steps is well rounded: the logarithm of the *effective*
-learning rate (which is what matters while noise dominates, whatever the momentum), `log(1 - x)` for a momentum or a
-decay `x`, and the value itself for anything else. Heavy ball's steps are jagged at large batch sizes, where the risk
-oscillates: hence boxes around several starts rather than a descent.
+Heavy ball's steps are jagged at large batch sizes, where the risk oscillates: hence boxes around several starts rather than
+a descent. With few directions all oscillations can meet at zero, and the best points lie in valleys much narrower than
+the grid: there many points spread evenly are tried too, which costs little, as every run is cheap and short.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
@@ -17,21 +16,23 @@ from tqdm import tqdm
 
 from nqmjax.bounds import bayes_examples
 from nqmjax.checks import check_target, numeric, require
-from nqmjax.dynamics import stability_edge
 from nqmjax.frontdoor import check_run
 from nqmjax.lanes import check_search, search_lanes
 from nqmjax.optimizers import LinearOptimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
+from nqmjax.search_space import Space
 from nqmjax.sweeping import describe, with_units
 from nqmjax.target import MAX_STEPS, Status, StepsToTarget
 
 TUNABLE = ("learning_rate", "momentum", "decay", "nu")
 """Hyperparameters that `tune` tunes; a preconditioner's power is part of the question, not of the answer."""
 
-RATE_SPAN = 1e-10  # the smallest rate of the grid, relative to the smallest of the largest stable ones
-SLOWEST = 1e-6  # the smallest `1 - momentum` and `1 - decay` of the grid
 SLACK = 2.0  # grid points with more than this many times the fewest steps known are not followed to the end
 STARTS = 4  # local minima of the grid that are refined, for each batch size
+SAMPLES = 2**14  # points tried beside the grid on problems of up to `FEW` directions,
+FEW, MANY = 5, 20  # fewer as the square of the others, none where there are more than `MANY`
+SLOWED, FEW_STEPS = 4, 8  # every which of them is also tried slowed down from so many steps to as many as the grid takes
+SAMPLE_STARTS = 12  # of them that are refined, for each batch size
 ROUNDS = 4, 9  # of boxes, before and after batch sizes exchange what they found; each halves the box
 BOX = np.linspace(-1.0, 1.0, 5)
 
@@ -83,12 +84,15 @@ def tune(
     require(batches.ndim == 1 and batches.size > 0, "the shape of batch_size", batches.shape, "give a number or a 1-D array")
     for name, value in {**values, "target": target}.items():
         require(np.ndim(value) == 0, f"the shape of {name}", np.shape(value), "give a number; call tune once for each value")
+    require(isinstance(fixed, Collection), "fixed", repr(fixed), "give a list of names of hyperparameters")
     fixed = [fixed] if isinstance(fixed, str) else list(fixed)
     for name in fixed:
-        require(name in values, "fixed", repr(name), f"the template has {', '.join(values)}")
+        require(isinstance(name, str) and name in values, "fixed", repr(name), f"the template has {', '.join(values)}")
     names = [name for name in values if name.split(".")[-1] in TUNABLE and name not in fixed]
     require(bool(names), "fixed", sorted(fixed), f"leave at least one of {', '.join(TUNABLE)} to tune")
-    space = _Space(problem, template, names)
+    space = Space(problem, template, names)
+    directions = problem.curvature.size
+    samples = int(SAMPLES * min(1.0, FEW / directions) ** 2) if directions <= MANY else 0
 
     with tqdm(desc="tune", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
         bar.total = len(space.grid(1)) * len(batches)
@@ -104,115 +108,106 @@ def tune(
             found = search_lanes(problem, space.optimizer(points), batch, targets, limit, "first", dtype, bar)
             return StepsToTarget(*(values[:, :columns] for values in found))
 
-        return _table(problem, space, batches, target, *_search(space, steps, batches))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Axis:
-    """The coordinate of one hyperparameter: equally spaced grid points, what they stand for, which ends are artificial."""
-
-    name: str
-    points: np.ndarray
-    value: Callable[[np.ndarray], np.ndarray]
-    rescales: bool  # whether it is the logarithm of something that scales as a rate per update
-    edges: tuple[bool, bool]
-
-    @classmethod
-    def of(cls, name: str, problem: NoisyQuadratic, template: LinearOptimizer, names: list[str]) -> "_Axis":
-        kind = name.split(".")[-1]
-        if kind == "learning_rate":
-            lowest, highest = _stable_rates(problem, template, names)
-            ends = np.log(lowest * RATE_SPAN), np.log(highest)
-            count = 1 + round(40 * (ends[1] - ends[0]) / -np.log(RATE_SPAN))
-            return cls(name, np.linspace(*ends, count), np.exp, True, (True, True))
-        if kind in ("momentum", "decay"):
-            return cls(name, np.linspace(np.log(SLOWEST), 0.0, 13), lambda u: 0.0 - np.expm1(u), True, (True, False))
-        return cls(name, np.linspace(0.0, 1.0, 7), lambda u: u, False, (False, False))
-
-
-class _Space:
-    """The box that is searched. Points have shape `(points, names)`; the rate's coordinate is that of the plain rate."""
-
-    def __init__(self, problem: NoisyQuadratic, template: LinearOptimizer, names: list[str]) -> None:
-        self.template = template
-        self.axes = [_Axis.of(name, problem, template, names) for name in names]
-        self.low = np.array([axis.points[0] for axis in self.axes])
-        self.high = np.array([axis.points[-1] for axis in self.axes])
-        self.spacing = np.array([axis.points[1] - axis.points[0] for axis in self.axes])
-        self.rate = names.index("learning_rate") if "learning_rate" in names else None
-
-    def grid(self, stride: int) -> np.ndarray:
-        """All points of the grid, or every `stride`-th along each axis."""
-        axes = np.meshgrid(*(axis.points[::stride] for axis in self.axes), indexing="ij")
-        return np.stack([values.ravel() for values in axes], axis=-1)
-
-    def optimizer(self, points: np.ndarray) -> LinearOptimizer:
-        """The template at each point."""
-        values = {name: np.full(len(points), value) for name, value in hyperparameters(self.template).items()}
-        values |= {axis.name: axis.value(column) for axis, column in zip(self.axes, points.T, strict=True)}
-        return self.template.replace(**values)
-
-    def moved(self, points: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """Points at `offsets` from others, clipped to the box; the rate's offset is one of the effective learning rate."""
-        result = np.clip(points + offsets, self.low, self.high)
-        if self.rate is not None:
-            shift = self._amplification(points) - self._amplification(result)
-            rate = points[:, self.rate] + offsets[:, self.rate] + shift
-            result[:, self.rate] = np.clip(rate, self.low[self.rate], self.high[self.rate])
-        return result
-
-    def rescaled(self, points: np.ndarray, factor: np.ndarray) -> np.ndarray:
-        """Points that do in `1 / factor` updates what the given ones do in one, while noise dominates."""
-        return self.moved(points, np.log(factor)[:, None] * np.array([axis.rescales for axis in self.axes]))
-
-    def _amplification(self, points: np.ndarray) -> np.ndarray:
-        """Logarithm of the effective over the plain learning rate."""
-        optimizer = self.optimizer(points)
-        ratio = optimizer.effective_learning_rate / hyperparameters(optimizer)["learning_rate"]
-        return np.log(np.where(np.isfinite(ratio), ratio, 1.0))
-
-
-def _stable_rates(problem: NoisyQuadratic, template: LinearOptimizer, names: list[str]) -> tuple[float, float]:
-    """The least and the greatest of the stability edges at settings of the other hyperparameters, with a margin of a tenth."""
-    curvature = np.asarray(problem.curvature)
-    steepest = float(curvature[np.argmax(template.gradient_scale(curvature) * curvature)])
-    if steepest == 0:
-        return 1.0, 1.0
-    others = [name for name in names if name != "learning_rate"]
-    corners = {name: (0.0, 0.5, 1.0 if name.split(".")[-1] == "nu" else 1 - SLOWEST) for name in others}
-    settings = [dict(zip(corners, corner, strict=True)) for corner in itertools.product(*corners.values())]
-    edges = [stability_edge(template.replace(**{**setting, "learning_rate": 1.0}), steepest) for setting in settings]
-    return 1.1 * min(edges), 1.1 * max(edges)
+        best, grid = _search(space, steps, batches, samples)
+    return _table(problem, space, target, best, grid)
 
 
 Steps = Callable[[np.ndarray, np.ndarray, Any], StepsToTarget]
 """Of points `(n, names)`, batch sizes `(n, b)` and numbers of updates to search."""
 
 
-def _search(space: _Space, steps: Steps, batches: np.ndarray) -> tuple[np.ndarray, StepsToTarget, StepsToTarget]:
-    """The best point of each batch size, its steps, and what the coarse grid found."""
-    coarse = steps(space.grid(2), np.broadcast_to(batches, (len(space.grid(2)), len(batches))), MAX_STEPS)
-    order = np.argsort(-batches)
-    limit = np.empty(len(batches))
-    limit[order] = np.maximum.accumulate(np.minimum(SLACK * coarse.crossing.min(0) + 1, MAX_STEPS)[order])
-    grid = space.grid(1)
-    fine = steps(grid, np.broadcast_to(batches, (len(grid), len(batches))), limit)
-    starts = [grid[_local_minima(column.reshape([len(axis.points) for axis in space.axes]))] for column in fine.crossing.T]
-    centres, owner = np.concatenate(starts), np.repeat(np.arange(len(batches)), [len(points) for points in starts])
+@dataclasses.dataclass(frozen=True)
+class _Candidates:
+    """Points `(n, names)`, the batch size that each is for, and what it does there."""
+
+    points: np.ndarray
+    batch: np.ndarray
+    found: StepsToTarget
+
+    @classmethod
+    def of(cls, points: np.ndarray, batch: np.ndarray, found: StepsToTarget) -> Self:
+        """Of results of shape `(n,)` or `(n, 1)`."""
+        return cls(points, batch, StepsToTarget(*(values.reshape(len(points)) for values in found)))
+
+    def keep(self, which: np.ndarray) -> Self:
+        """Those picked by a mask or by indices."""
+        return type(self)(self.points[which], self.batch[which], StepsToTarget(*(values[which] for values in self.found)))
+
+    def best(self, batches: np.ndarray) -> Self:
+        """The best one of each batch size."""
+        crossing = np.where(self.batch == batches[:, None], self.found.crossing, np.inf)
+        # Where nothing reaches the target, any one of the same batch size.
+        tied = (crossing == crossing.min(1)[:, None]) & (self.batch == batches[:, None])
+        return self.keep(tied.argmax(1))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """All of several."""
+        found = StepsToTarget(*map(np.concatenate, zip(*(part.found for part in parts), strict=True)))
+        return cls(np.concatenate([part.points for part in parts]), np.concatenate([part.batch for part in parts]), found)
+
+
+def _search(space: Space, steps: Steps, batches: np.ndarray, samples: int) -> tuple[_Candidates, StepsToTarget]:
+    """The best candidate of each batch size, and what the coarse grid found."""
+    coarse = _everywhere(steps, space.grid(2), batches, MAX_STEPS)
+    candidates = _starts(space, steps, batches, coarse, samples)
     first, second = ROUNDS
     width = space.spacing
     for stage in range(first + second):
         if stage == first:
-            centres, owner = _exchange(space, centres, owner, batches)
-        centres, found = _best_of_box(space, steps, centres, batches[owner], width)
+            candidates = _exchange(space, steps, candidates, batches)
+        candidates = _best_of_box(space, steps, candidates, width)
         width = width / 2
-        best = np.array([found.crossing[owner == index].min() for index in range(len(batches))])
         # The first rounds compare regions; after them, follow only what is about as good as the best.
-        keep = found.crossing <= best[owner] * (SLACK if stage < first - 1 else 1.02)
-        keep |= ~np.isfinite(best[owner])
-        centres, owner, found = centres[keep], owner[keep], StepsToTarget(*(values[keep] for values in found))
-    chosen = [np.flatnonzero(owner == index)[found.crossing[owner == index].argmin()] for index in range(len(batches))]
-    return centres[chosen], StepsToTarget(*(values[chosen] for values in found)), coarse
+        best = candidates.best(candidates.batch).found.crossing
+        candidates = candidates.keep(~(candidates.found.crossing > best * (SLACK if stage < first - 1 else 1.02)))
+    # More examples per update never harm: the best point of a batch size is one for all larger ones.
+    points = candidates.best(batches).points
+    found = _everywhere(steps, points, batches, _limits(candidates.best(batches).found.steps, batches))
+    return _Candidates.joined([candidates, *_by_batch(points, batches, found)]).best(batches), coarse
+
+
+def _everywhere(steps: Steps, points: np.ndarray, batches: np.ndarray, limit: Any) -> StepsToTarget:
+    """Steps of each point at each batch size, shape `(n, b)`."""
+    return steps(points, np.broadcast_to(batches, (len(points), len(batches))), limit)
+
+
+def _by_batch(points: np.ndarray, batches: np.ndarray, found: StepsToTarget) -> list[_Candidates]:
+    """Candidates from what `_everywhere` found, one set for each batch size."""
+    columns = zip(batches, *(values.T for values in found), strict=True)
+    return [_Candidates(points, np.full(len(points), batch), StepsToTarget(*column)) for batch, *column in columns]
+
+
+def _limits(steps: np.ndarray, batches: np.ndarray) -> np.ndarray:
+    """Updates to search at each batch size, never fewer at a smaller one."""
+    order, limits = np.argsort(-batches), np.empty(len(batches))
+    limits[order] = np.maximum.accumulate(np.minimum(steps, MAX_STEPS)[order])
+    return limits
+
+
+def _starts(space: Space, steps: Steps, batches: np.ndarray, coarse: StepsToTarget, samples: int) -> _Candidates:
+    """The best few points of the whole grid, and of so many samples, for each batch size."""
+    grid, shape = space.grid(1), [len(axis.points) for axis in space.axes]
+    fine = _everywhere(steps, grid, batches, _limits(SLACK * coarse.crossing.min(0) + 1, batches))
+    starts = [found.keep(_local_minima(found.found.crossing.reshape(shape))) for found in _by_batch(grid, batches, fine)]
+    if samples:
+        starts += _sampled_starts(space, steps, batches, fine.crossing.min(0), space.sample(samples))
+    return _Candidates.joined(starts)
+
+
+def _sampled_starts(
+    space: Space, steps: Steps, batches: np.ndarray, known: np.ndarray, points: np.ndarray
+) -> list[_Candidates]:
+    """The best few of many points for each batch size, as they are and slowed down; `known` is how many steps are enough."""
+    limits = _limits(1.2 * known + 1, batches)
+    starts: list[_Candidates] = []
+    everywhere = _by_batch(points, batches, _everywhere(steps, points, batches, limits))
+    for found, factor, limit in zip(everywhere, FEW_STEPS / np.clip(known, FEW_STEPS, MAX_STEPS), limits, strict=True):
+        some, batch = points[::SLOWED], found.batch[::SLOWED]
+        slow = space.rescaled(some, np.full(len(some), factor))
+        both = _Candidates.joined([found, _Candidates.of(slow, batch, steps(slow, batch[:, None], limit))])
+        starts.append(both.keep(_apart(both.points / space.spacing, both.found.crossing)))
+    return starts
 
 
 def _local_minima(crossing: np.ndarray) -> np.ndarray:
@@ -226,45 +221,45 @@ def _local_minima(crossing: np.ndarray) -> np.ndarray:
     return ranked[: max(1, min(STARTS, int(lowest.sum())))]
 
 
-def _exchange(space: _Space, centres: np.ndarray, owner: np.ndarray, batches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _apart(places: np.ndarray, crossing: np.ndarray) -> np.ndarray:
+    """Indices of the best few points, none within a quarter of a better one in every coordinate."""
+    chosen: list[int] = []
+    free = np.isfinite(crossing)
+    while free.any() and len(chosen) < SAMPLE_STARTS:
+        chosen.append(int(np.where(free, crossing, np.inf).argmin()))
+        free &= (abs(places - places[chosen[-1]]) > 0.25).any(1)
+    return np.array(chosen, int)
+
+
+def _exchange(space: Space, steps: Steps, candidates: _Candidates, batches: np.ndarray) -> _Candidates:
     """Offer each batch size what the next smaller and larger found, as it is and rescaled to its own noise."""
-    order = np.argsort(batches)
-    offered, owners = [centres], [owner]
+    order = np.unique(batches)
+    parts = [candidates]
     for source, target in [*itertools.pairwise(order), *itertools.pairwise(order[::-1])]:
-        points = centres[owner == source]
-        factor = np.full(len(points), batches[target] / batches[source])
-        offered += [points, space.rescaled(points, factor)]
-        owners += [np.full(2 * len(points), target)]
-    return np.concatenate(offered), np.concatenate(owners)
+        points = candidates.points[candidates.batch == source]
+        points = np.concatenate([points, space.rescaled(points, np.full(len(points), target / source))])
+        batch = np.full(len(points), target)
+        limit = SLACK * candidates.best(batch).found.crossing[:, None] + 1
+        parts.append(_Candidates.of(points, batch, steps(points, batch[:, None], limit)))
+    return _Candidates.joined(parts)
 
 
-def _best_of_box(
-    space: _Space, steps: Steps, centres: np.ndarray, batch: np.ndarray, width: np.ndarray
-) -> tuple[np.ndarray, StepsToTarget]:
+def _best_of_box(space: Space, steps: Steps, centres: _Candidates, width: np.ndarray) -> _Candidates:
     """The best point of a box around each centre, the centre itself where nothing is better."""
-    here = steps(centres, batch[:, None], MAX_STEPS)
-    box = np.array(list(itertools.product(BOX, repeat=len(space.axes)))) * width
-    points = space.moved(np.repeat(centres, len(box), axis=0), np.tile(box, (len(centres), 1)))
-    limit = np.where(np.isfinite(here.steps), here.steps, MAX_STEPS)
-    found = steps(points, np.repeat(batch, len(box))[:, None], np.repeat(limit, len(box), axis=0))
-    joined = StepsToTarget(
-        *(np.concatenate([old, new.reshape(len(centres), -1)], axis=1) for old, new in zip(here, found, strict=True))
-    )
-    points = np.concatenate([centres[:, None], points.reshape(len(centres), len(box), -1)], axis=1)
-    rows, picked = np.arange(len(centres)), joined.crossing.argmin(1)
-    return points[rows, picked], StepsToTarget(*(values[rows, picked] for values in joined))
+    offsets = np.array(list(itertools.product(BOX, repeat=len(space.axes)))) * width
+    count, size = len(centres.points), len(offsets)
+    points = space.moved(np.repeat(centres.points, size, axis=0), np.tile(offsets, (count, 1)))
+    batch = np.repeat(centres.batch, size)
+    limit = np.repeat(np.minimum(centres.found.steps, MAX_STEPS), size)
+    found = _Candidates.of(points, batch, steps(points, batch[:, None], limit[:, None]))
+    picked = np.arange(count) * size + found.found.crossing.reshape(count, size).argmin(1)
+    better = found.found.crossing[picked] < centres.found.crossing
+    return _Candidates.joined([centres, found.keep(picked)]).keep(np.arange(count) + count * better)
 
 
-def _table(
-    problem: NoisyQuadratic,
-    space: _Space,
-    batches: np.ndarray,
-    target: float,
-    points: np.ndarray,
-    best: StepsToTarget,
-    grid: StepsToTarget,
-) -> xr.Dataset:
+def _table(problem: NoisyQuadratic, space: Space, target: float, candidates: _Candidates, grid: StepsToTarget) -> xr.Dataset:
     """The result of `tune`, labelled; without a value where nothing reaches the target."""
+    points, batches, best = candidates.points, candidates.batch, candidates.found
     reached = np.isfinite(best.steps)
     # Of settings that fail, one that ran out of steps says more than one that never arrives, and that than a diverged one.
     order = [Status.OUT_OF_STEPS, Status.NEVER, Status.DIVERGED]

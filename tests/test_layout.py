@@ -14,7 +14,7 @@ ORDER = [
     ["passage"],
     ["target", "plans", "schedules", "transforms", "montecarlo"],
     ["lanes", "bounds", "batch_size", "closed_forms"],
-    ["files", "sweeping", "schedule_search"],
+    ["files", "sweeping", "schedule_search", "search_space"],
     ["plan_files", "settings", "runs", "run_files", "batched_search", "comparison", "tuning"],
     ["budgets", "wall_clock", "laws"],
     ["fitting"],

@@ -7,6 +7,8 @@ from random_cells import AggMo
 
 import nqmjax as nq
 from nqmjax import lanes
+from nqmjax.batch_size import critical_batch_size, noise_scale, regimes
+from nqmjax.scaling import scaling_curves
 from nqmjax.target import Status
 
 PAPER = nq.power_law(10_000).quantize(100)
@@ -91,6 +93,40 @@ def test_tuning_is_no_worse_than_the_published_grids(kind, power):
     assert not any(best[name].any() for name in at_edge)
 
 
+def few_directions(seed, directions=3):
+    curvature = 10 ** np.random.default_rng(seed).uniform(-2, 0, directions)
+    return nq.from_spectrum(np.sort(curvature)[::-1] / curvature.max())
+
+
+def fewest_of_random_points(problem, make, batches, target, limit, seed, count=20_000):
+    """Rates and `1 - momentum` log-uniform."""
+    rng = np.random.default_rng(seed)
+    optimizer = make(10 ** rng.uniform(-3, 0.8, count), 1 - 10 ** rng.uniform(-3, 0, count))
+    cells, limits = (np.broadcast_to(values, (count, len(batches))) for values in (batches, limit))
+    return lanes.search_lanes(problem, optimizer, cells, np.full(count, target), limits).steps.min(0)
+
+
+@pytest.mark.parametrize(("make", "seeds"), [(nq.HeavyBall, [1, 5, 8]), (nq.Nesterov, [2])])
+def test_random_points_are_not_better_with_few_directions(make, seeds):
+    """Where all oscillations can meet at zero, the best points lie in narrow valleys."""
+    batches = 2.0 ** np.array([8, 14, 40])
+    for seed in seeds:
+        problem = few_directions(seed)
+        target = 1e-3 * problem.initial_risk
+        best = nq.tune(problem, make(0.1, 0.9), batches, target, progress=False).steps.values
+        random = fewest_of_random_points(problem, make, batches, target, best, seed)
+        assert np.all(best <= np.maximum(random + 1, 1.005 * random))
+        assert np.all(np.diff(best) <= 0)  # more examples per update never harm
+
+
+def test_a_valley_where_two_directions_vanish_at_once():
+    problem = nq.from_spectrum([1.0, 0.3, 0.02])
+    target = 0.01 * problem.initial_risk
+    assert nq.steps_to_target(problem, nq.HeavyBall(3.3193, 0.88102), 65536, target).steps == 4
+    best = nq.tune(problem, nq.HeavyBall(0.1, 0.9), [65536.0, 2.0**30, 2.0**40], target, progress=False)
+    assert np.all(best.steps <= 4)
+
+
 def test_tuned_hyperparameters_give_the_steps_that_are_claimed():
     best = nq.tune(SMALL, nq.QHM(1.0, 0.9, 0.7), [2**4, 2**12], 0.05)
     optimizer = nq.QHM(best.learning_rate.values, best.momentum.values, best.nu.values)
@@ -128,6 +164,29 @@ def test_targets_that_cannot_be_reached_have_no_optimum():
         (lambda: nq.tune(SMALL, nq.SGD(0.1), 64, 0.1, fixed="momentum"), "fixed is 'momentum'"),
         (lambda: nq.tune(SMALL, nq.SGD(0.1), 64, 0.1, fixed=["learning_rate"]), "leave at least one"),
         (lambda: nq.tune(SMALL, nq.SGD(0.1), 0, 0.1), "batch_size is 0"),
+        (lambda: nq.tune(SMALL, nq.SGD(0.1), [[1, 2], [3]], 0.1), "batch_size is .* give a number or an array"),
+        (lambda: nq.tune(SMALL, nq.SGD(0.1), 64, None), "target is None"),
+        (lambda: nq.tune(SMALL, nq.SGD(0.1), 64, [0.1, 0.2]), "the shape of target"),
+        (lambda: nq.tune(SMALL, nq.SGD(0.1), 64, 0.1, fixed=None), "fixed is None"),
+        (lambda: nq.tune(SMALL, nq.SGD(0.1), 64, 0.1, fixed=0.9), "fixed is 0.9"),
+        (lambda: nq.tune(SMALL, nq.SGD(0.1), 64, 0.1, max_steps="many"), "max_steps is 'many'"),
+        (lambda: nq.tune(None, nq.SGD(0.1), 64, 0.1), "problem is None"),
+        (lambda: nq.tune(SMALL, None, 64, 0.1), "optimizer is None"),
+        (lambda: scaling_curves(SMALL, [4, 8], 0.1, optimizers=None), "optimizers is None"),
+        (lambda: scaling_curves(SMALL, [4, 8], 0.1, optimizers="sgd"), "optimizers is 'sgd'"),
+        (lambda: scaling_curves(SMALL, [4, 8], 0.1, powers=None), "powers is None"),
+        (lambda: scaling_curves(SMALL, [4, 8], 0.1, powers=0.5), "powers is 0.5"),
+        (lambda: scaling_curves(SMALL, [4, 8], 0.1, fixed=None), "fixed is None"),
+        (lambda: scaling_curves(SMALL, [[4], [8, 9]], 0.1), "batch_size is"),
+        (lambda: scaling_curves(SMALL, [4, 8], "low"), "target is 'low'"),
+        (lambda: critical_batch_size(None), "curve is NoneType"),
+        (lambda: critical_batch_size(([1, 2, 4], [[1], [2, 3]])), "steps is"),
+        (lambda: critical_batch_size(([1, 2, 4], [4, 2, 1]), "overhead", None), "overhead is None"),
+        (lambda: critical_batch_size(([1, 2, 4], [4, 2, 1]), "overhead", [0.1, 0.2]), "overhead is"),
+        (lambda: critical_batch_size(([1, 2, 4], [4, 2, 1]), None), "definition is None"),
+        (lambda: regimes(([1, 2, 4], [4, 2, 1]), [0.1, 0.2]), "tolerance is"),
+        (lambda: noise_scale(SMALL, [[1.0], [2.0, 3.0]]), "second_moments is"),
+        (lambda: noise_scale(SMALL, "a"), "second_moments"),
     ],
 )
 def test_bad_arguments_are_named(call, words):
