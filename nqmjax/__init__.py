@@ -8,7 +8,7 @@ The way of the data, with the names in the order in which one meets them:
     questions    steps_to_target, sweep, tune
     plans        Plan, run; closed_form_rates, optimal_batch_sizes; optimize_schedule, steps_to_target_with_schedule
                  nqmjax.schedules for cosine, linear, wsd and others
-                 optimize_rates (many batch sizes at once); to_optax, to_torch_lambda, batch_ramp, write_plan, read_plan
+                 optimize_rates (many batch sizes at once); read_plan, and the methods of a Plan for optax, PyTorch and files
     comparisons  compare_schedules, tune_family; budget_curve, budget_regimes; transfer
                  TimeModel, best_plan_in_time, fastest_plan
     real runs    Runs, make_runs, read_runs; Schedule, run_settings, read_settings
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from nqmjax.model_files import read_model, write_model
     from nqmjax.montecarlo import monte_carlo, precondition
     from nqmjax.optimizers import QHM, SGD, Averaged, HeavyBall, LinearOptimizer, Nesterov, Preconditioned
-    from nqmjax.plan_files import batch_ramp, read_plan, to_optax, to_torch_lambda, write_plan
+    from nqmjax.plan_files import read_plan
     from nqmjax.plans import Plan, run
     from nqmjax.prediction import RunModel, predict
     from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
@@ -69,7 +69,7 @@ _HOME = {
     "tuning": ["tune"],
     "plans": ["Plan", "run"],
     "batched_search": ["optimize_rates"],
-    "plan_files": ["to_optax", "to_torch_lambda", "batch_ramp", "write_plan", "read_plan"],
+    "plan_files": ["read_plan"],
     "closed_forms": ["closed_form_rates", "optimal_batch_sizes"],
     "schedule_search": ["optimize_schedule", "steps_to_target_with_schedule"],
     "comparison": ["compare_schedules", "tune_family"],

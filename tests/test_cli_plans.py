@@ -76,7 +76,7 @@ def test_optimize_writes_the_plan_that_it_prints(run, arguments):
     plan = nq.read_plan("plan.json")
     optimizer = nq.HeavyBall(0.1, 0.9) if "heavy-ball" in arguments else nq.SGD(0.1)
     assert f"Final risk {nq.run(PROBLEM, optimizer, plan)[-1]:.6g} after {plan.total_steps:,.0f} steps" in out
-    assert f"Batch ramp, start:batch: {nq.batch_ramp(plan)}" in out
+    assert f"Batch ramp, start:batch: {plan.batch_ramp()}" in out
     assert_picture("plan.png")
 
 
@@ -97,7 +97,7 @@ def test_batch_schedule_and_transfer_take_the_plan_from_a_file(run):
 
 
 def test_an_input_is_never_overwritten(run):
-    nq.write_plan(nq.Plan([0.1, 0.05], steps=10, batch_size=8), "plan.csv")
+    nq.Plan([0.1, 0.05], steps=10, batch_size=8).write("plan.csv")
     before = Path("plan.csv").read_bytes()
     code, _, err = run("batch-schedule", "--plan", "plan.csv", "-o", "plan.csv", "--force", *SMALL)
     assert code == 2

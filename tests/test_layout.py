@@ -10,11 +10,11 @@ import nqmjax
 ORDER = [
     ["checks", "problem", "power_law_sums", "least_squares", "limits", "parallel"],
     ["optimizers"],
-    ["frontdoor", "dynamics"],
+    ["frontdoor", "dynamics", "files", "plan_exports"],
     ["passage"],
     ["target", "plans", "schedules", "montecarlo"],
     ["lanes", "bounds", "batch_size", "closed_forms"],
-    ["files", "sweeping", "schedule_search"],
+    ["sweeping", "schedule_search"],
     ["plan_files", "settings", "runs", "run_files", "batched_search", "comparison", "tuning"],
     ["budgets", "wall_clock", "laws"],
     ["fitting"],

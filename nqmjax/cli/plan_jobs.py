@@ -19,7 +19,7 @@ from nqmjax.comparison import COMPARED, compare_schedules
 from nqmjax.figures import budget_figure, comparison_figure, plan_figure, write_figure
 from nqmjax.files import save_dataset, write_atomically
 from nqmjax.optimizers import LinearOptimizer, Preconditioned, hyperparameters
-from nqmjax.plan_files import read_plan, write_plan
+from nqmjax.plan_files import read_plan
 from nqmjax.plans import Plan, run
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling import TEMPLATES
@@ -300,6 +300,6 @@ def save_plan(plan: Plan, output: Path, image: Path, force: bool, report: str) -
 
     def both(path: Path) -> None:
         write_figure(plan_figure(plan), path)
-        write_plan(plan, output, force)
+        plan.write(output, force)
 
     write_first(lambda: write_atomically(image, both, force), report, output, image)

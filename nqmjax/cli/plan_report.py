@@ -7,7 +7,6 @@ import xarray as xr
 
 from nqmjax.bounds import bayes_examples
 from nqmjax.cli.report import Block, batch_text, count_text, side_by_side
-from nqmjax.plan_files import batch_ramp
 from nqmjax.plans import Plan
 from nqmjax.problem import NoisyQuadratic
 
@@ -56,7 +55,7 @@ def plan_report(plan: Plan, risk: float, problem: NoisyQuadratic) -> str:
             "",
             f"Final risk {risk:.6g} after {plan.total_steps:,.0f} steps and {plan.total_examples:,.0f} examples; "
             f"efficiency {efficiency:.1%} of the Bayes bound.",
-            f"Batch ramp, start:batch: {batch_ramp(plan)}",
+            f"Batch ramp, start:batch: {plan.batch_ramp()}",
         ]
     )
 
