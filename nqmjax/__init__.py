@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nqmjax.batch_size import critical_batch_size, noise_scale, regimes
     from nqmjax.batched_search import optimize_rates
     from nqmjax.bounds import bayes_bound, bayes_examples, flat_prior_bound
-    from nqmjax.budgets import budget_curve, budget_regimes, transfer
+    from nqmjax.budgets import budget_curve, budget_regimes
     from nqmjax.closed_forms import closed_form_rates, optimal_batch_sizes
     from nqmjax.comparison import compare_schedules, tune_family
     from nqmjax.dynamics import risk, risk_curve, spectral_radius, stability_edge, stationary_risk
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from nqmjax.settings import RunSettings, Schedule, run_settings
     from nqmjax.sweeping import sweep
     from nqmjax.target import Status, StepsToTarget, steps_to_target
+    from nqmjax.transfers import transfer
     from nqmjax.tuning import tune
     from nqmjax.wall_clock import TimeModel, best_plan_in_time, fastest_plan
 
@@ -73,7 +74,8 @@ _HOME = {
     "closed_forms": ["closed_form_rates", "optimal_batch_sizes"],
     "schedule_search": ["optimize_schedule", "steps_to_target_with_schedule"],
     "comparison": ["compare_schedules", "tune_family"],
-    "budgets": ["budget_curve", "budget_regimes", "transfer"],
+    "budgets": ["budget_curve", "budget_regimes"],
+    "transfers": ["transfer"],
     "wall_clock": ["TimeModel", "best_plan_in_time", "fastest_plan"],
     "settings": ["Schedule", "RunSettings", "run_settings"],
     "runs": ["Runs", "make_runs"],
