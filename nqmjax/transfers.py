@@ -120,9 +120,10 @@ class _Moving:
     def _check_units(self) -> None:
         peak, cap = float(np.max(self.plan.learning_rate)), learning_rate_cap(self.problem, self.optimizer)
         steepest = float(np.max(self.problem.curvature))
+        unit = "" if steepest == 1 else f" over {steepest:g}"
         remedy = (
             f"this is 1/{self.own_factor:.3g} of the best one; rates are in units where the largest curvature is {steepest:g}, "
-            f"stable up to about {cap:.3g}: multiply your network's rate by its largest curvature over {steepest:g}"
+            f"stable up to about {cap:.3g}: multiply your network's rate by its largest curvature{unit}"
         )
         require(self.own_factor * FAINT <= 1, "learning_rate", f"{peak:.3g}", remedy)
 
