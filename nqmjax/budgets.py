@@ -80,7 +80,7 @@ def budget_curve(
     >>> from nqmjax import SGD, power_law
     >>> table = budget_curve(power_law(100), SGD(0.1), [1, 4, 1024], examples=20_000)
     >>> table.risk.values.round(4), table.learning_rate.values.round(3)
-    (array([0.0073, 0.0073, 0.2928]), array([0.024, 0.097, 1.98 ]))
+    (array([0.0073, 0.0073, 0.3163]), array([0.024, 0.097, 1.98 ]))
 
     Source: Smith et al. 2020, sections 3 and 4, figures 1, 5, 6 and 7, tables 1, 2, 4 and 5 (the training loss).
     """

@@ -62,7 +62,7 @@ def transfer(
     >>> from nqmjax.schedules import cosine
     >>> table = transfer(power_law(100), SGD(0.1), cosine(0.1, steps=4000, batch_size=4), batch_size=16)
     >>> table.risk_same_examples.values.round(4)
-    array([0.1127, 0.0071, 0.0284, 0.0062])
+    array([0.1128, 0.0071, 0.0284, 0.0062])
 
     Source: the rules are those of Krizhevsky 2014 (square root) and Goyal et al. 2017 (linear).
     """
