@@ -102,7 +102,21 @@ def budget_curve(
                 return FAMILIES[family].plan(learning_rate, batch, pieces, others, steps=count, warmup=warmup, **settings)
 
             rows.append(tuned_rate(problem, optimizer, make, cap))
-    risk, rate = np.array(rows).T
+    attributes = {
+        "title": "tuned final risk under a budget",
+        "optimizer": describe(optimizer),
+        "budget": f"{examples:g} examples" if examples is not None else f"{steps} updates",
+        "family": family,
+        "warmup": warmup,
+        "max_learning_rate": cap,
+        "irreducible": float(problem.irreducible),
+    }
+    return _curve(optimizer, batches, counts, np.array(rows), cap).assign_attrs(attributes)
+
+
+def _curve(optimizer: LinearOptimizer, batches: np.ndarray, counts: np.ndarray, rows: np.ndarray, cap: float) -> xr.Dataset:
+    """The table of least risks and best rates, a row for each batch size."""
+    risk, rate = rows.T
     effective = optimizer.replace(learning_rate=rate).effective_learning_rate
     columns = {
         "risk": (risk, "loss"),
@@ -116,15 +130,6 @@ def budget_curve(
     return xr.Dataset(
         {name: ("batch_size", values, {"units": unit}) for name, (values, unit) in columns.items()},
         coords={"batch_size": ("batch_size", batches, {"units": "examples"})},
-        attrs={
-            "title": "tuned final risk under a budget",
-            "optimizer": describe(optimizer),
-            "budget": f"{examples:g} examples" if examples is not None else f"{steps} updates",
-            "family": family,
-            "warmup": warmup,
-            "max_learning_rate": cap,
-            "irreducible": float(problem.irreducible),
-        },
     )
 
 

@@ -17,7 +17,7 @@ from nqmjax.learning_rate_caps import AT_CAP, chosen_cap
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.plans import Plan
 from nqmjax.problem import NoisyQuadratic
-from nqmjax.schedule_search import OptimizedPlan, optimize_schedule
+from nqmjax.schedule_search import optimize_schedule
 
 MOST_STEPS = 2**31 - 1
 SCAN = 9
@@ -98,25 +98,14 @@ def best_plan_in_time(
     most = min(seconds / step, MOST_STEPS)
     # With a cap of the batch size, fewer steps cannot spend the time: then more of it does not help.
     tried: dict[int, TimedPlan] = {}
+    how: dict[str, Any] = {"max_learning_rate": max_learning_rate, "over": over, "batch_sizes": (1.0, time.max_batch_size)}
 
     def best(steps: int) -> TimedPlan:
         if steps not in tried:
             batch = (seconds / steps - time.fixed) / time.per_example if time.per_example > 0 else time.max_batch_size
             batch = float(np.clip(batch, 1.0, time.max_batch_size))
-            count = min(pieces, steps)
             examples = None if constant_batch else batch * steps
-            limits = (1.0, time.max_batch_size)
-            found: OptimizedPlan = optimize_schedule(
-                problem,
-                optimizer,
-                batch,
-                steps,
-                count,
-                max_learning_rate=max_learning_rate,
-                over=over,
-                examples=examples,
-                batch_sizes=limits,
-            )
+            found = optimize_schedule(problem, optimizer, batch, steps, min(pieces, steps), examples=examples, **how)
             at_cap = found.plan.learning_rate.max() >= cap * (1 - AT_CAP)
             tried[steps] = TimedPlan(found.plan, found.risk, time.seconds(found.plan), found.converged, bool(at_cap))
             bar.update()
