@@ -64,7 +64,7 @@ def main() -> None:
 
     def ours(pieces, power, batch):
         optimizer = nq.Preconditioned(nq.SGD(0.1), float(power))
-        return nq.steps_to_target_with_schedule(problem, optimizer, float(batch), TARGET, pieces, cap(power))
+        return nq.steps_to_target_with_schedule(problem, optimizer, float(batch), TARGET, pieces, max_learning_rate=cap(power))
 
     rows, seconds, found = [], {}, {}
     for cell in cells + sample:
@@ -87,7 +87,9 @@ def main() -> None:
         reached += step_by_step(problem, power, answer.plan) <= TARGET * (1 + 1e-9)
         fewer = int(min(0.995 * answer.steps, answer.steps - 1))
         optimizer = nq.Preconditioned(nq.SGD(0.1), float(power))
-        best = nq.optimize_schedule(problem, optimizer, batch, fewer, min(pieces, fewer), cap(power), starts=11)
+        best = nq.optimize_schedule(
+            problem, optimizer, batch, fewer, min(pieces, fewer), max_learning_rate=cap(power), starts=11
+        )
         minimal += best.risk > TARGET
     total = sum(seconds[cell] for cell in cells)
     print(

@@ -41,7 +41,7 @@ batch_size, steps = 64, 17_000
 # `1 - sqrt` is within half a per cent of the best possible plan.
 
 # %%
-table = compare_schedules(problem, optimizer, batch_size, steps, warmup=False, progress=False)
+table = compare_schedules(problem, optimizer, batch_size, steps, tune_warmup=False, progress=False)
 table[["risk", "excess_over_optimal", "efficiency", "learning_rate", "cooldown", "final"]].to_dataframe()
 
 # %% [markdown]

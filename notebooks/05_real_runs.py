@@ -40,7 +40,7 @@ def true_loss(size, batch, steps):
     problem = nq.NoisyQuadratic(
         curvature, curvature, known**-p / curvature, np.ones(size), irreducible=1.5 + 0.5 * np.sum(rest**-p)
     ).quantize(300)
-    return nq.run(problem, nq.SGD(0.1), nq.schedules.cosine(rate, steps, batch, warmup=max(steps // 100, 1), pieces=24))[-1]
+    return nq.run(problem, nq.SGD(0.1), nq.schedules.cosine(rate, steps, batch, warmup=0.01, pieces=24))[-1]
 
 
 rng = np.random.default_rng(0)

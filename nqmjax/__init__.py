@@ -8,7 +8,7 @@ The way of the data, with the names in the order in which one meets them:
     questions    steps_to_target, sweep, tune
     plans        Plan, run; closed_form_rates, optimal_batch_sizes; optimize_schedule, steps_to_target_with_schedule
                  nqmjax.schedules for cosine, linear, wsd and others
-                 optimize_rates (many batch sizes at once); to_optax, to_torch_lambda, batch_ramp, write_plan, read_plan
+                 optimize_rates (many batch sizes at once); read_plan, and the methods of a Plan for optax, PyTorch and files
     comparisons  compare_schedules, tune_family; budget_curve, budget_regimes; transfer
                  TimeModel, best_plan_in_time, fastest_plan
     real runs    Runs, make_runs, read_runs; Schedule, run_settings, read_settings
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nqmjax.batch_size import critical_batch_size, noise_scale, regimes
     from nqmjax.batched_search import optimize_rates
     from nqmjax.bounds import bayes_bound, bayes_examples, flat_prior_bound
-    from nqmjax.budgets import budget_curve, budget_regimes, transfer
+    from nqmjax.budgets import budget_curve, budget_regimes
     from nqmjax.closed_forms import closed_form_rates, optimal_batch_sizes
     from nqmjax.comparison import compare_schedules, tune_family
     from nqmjax.dynamics import risk, risk_curve, spectral_radius, stability_edge, stationary_risk
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from nqmjax.model_files import read_model, write_model
     from nqmjax.montecarlo import monte_carlo, precondition
     from nqmjax.optimizers import QHM, SGD, Averaged, HeavyBall, LinearOptimizer, Nesterov, Preconditioned
-    from nqmjax.plan_files import batch_ramp, read_plan, to_optax, to_torch_lambda, write_plan
+    from nqmjax.plan_files import read_plan
     from nqmjax.plans import Plan, run
     from nqmjax.prediction import RunModel, predict
     from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from nqmjax.settings import RunSettings, Schedule, run_settings
     from nqmjax.sweeping import sweep
     from nqmjax.target import Status, StepsToTarget, steps_to_target
+    from nqmjax.transfers import transfer
     from nqmjax.tuning import tune
     from nqmjax.wall_clock import TimeModel, best_plan_in_time, fastest_plan
 
@@ -69,11 +70,12 @@ _HOME = {
     "tuning": ["tune"],
     "plans": ["Plan", "run"],
     "batched_search": ["optimize_rates"],
-    "plan_files": ["to_optax", "to_torch_lambda", "batch_ramp", "write_plan", "read_plan"],
+    "plan_files": ["read_plan"],
     "closed_forms": ["closed_form_rates", "optimal_batch_sizes"],
     "schedule_search": ["optimize_schedule", "steps_to_target_with_schedule"],
     "comparison": ["compare_schedules", "tune_family"],
-    "budgets": ["budget_curve", "budget_regimes", "transfer"],
+    "budgets": ["budget_curve", "budget_regimes"],
+    "transfers": ["transfer"],
     "wall_clock": ["TimeModel", "best_plan_in_time", "fastest_plan"],
     "settings": ["Schedule", "RunSettings", "run_settings"],
     "runs": ["Runs", "make_runs"],

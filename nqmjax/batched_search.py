@@ -15,7 +15,8 @@ from nqmjax.optimizers import LinearOptimizer
 from nqmjax.plans import piece_lengths
 from nqmjax.precision import precision
 from nqmjax.problem import NoisyQuadratic
-from nqmjax.schedule_search import TOLERANCE, Search, final_excess
+from nqmjax.schedule_problem import Search, final_excess
+from nqmjax.schedule_search import TOLERANCE
 
 
 class OptimizedRates(NamedTuple):
@@ -33,6 +34,7 @@ def optimize_rates(
     batch_size: Any,
     steps: Any,
     pieces: int = 10,
+    *,
     max_learning_rate: float | None = None,
 ) -> OptimizedRates:
     r"""Optimal learning rates of many runs at once, by `optax.lbfgs` under `vmap`.

@@ -101,3 +101,19 @@ def check_target(target: Any) -> None:
     if not is_traced(target):
         values = numeric("target", target)
         check_values("target", values, np.isfinite(values), "give a finite risk")
+
+
+def scalar(argument: str, value: Any) -> float:
+    """Return `value` as a float, or say which argument is not a single number."""
+    if is_traced(value):
+        raise ValueError(f"{argument} is being traced: give a number, and call this outside of jit, vmap and grad")
+    array = numeric(argument, value)
+    require(array.ndim == 0, f"the shape of {argument}", array.shape, "give a single number")
+    return float(array)
+
+
+def whole(argument: str, value: Any, least: int = 1) -> int:
+    """Return `value` as an int, or say which argument is not a single whole number of at least `least`."""
+    number = scalar(argument, value)
+    require(number == np.floor(number) and least <= number < np.inf, argument, value, f"give a whole number, at least {least}")
+    return int(number)

@@ -30,11 +30,12 @@ import numpy as np
 from scipy.integrate import cumulative_trapezoid
 from scipy.optimize import root_scalar
 
-from nqmjax.checks import numeric, require
+from nqmjax.checks import require, scalar
 from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces
 from nqmjax.frontdoor import check_run, evaluate
+from nqmjax.learning_rate_caps import learning_rate_cap, unstable_pieces
 from nqmjax.optimizers import LinearOptimizer, hyperparameters
-from nqmjax.plans import Plan, check_plan, piece_lengths
+from nqmjax.plans import Plan, check_plan, piece_lengths, run
 from nqmjax.problem import NoisyQuadratic
 
 GRID = 4000
@@ -125,6 +126,7 @@ def optimal_batch_sizes(
     optimizer: LinearOptimizer,
     plan: Plan,
     examples: float,
+    *,
     smallest: float = 1.0,
     largest: float = np.inf,
 ) -> Plan:
@@ -141,10 +143,11 @@ def optimal_batch_sizes(
       largest: greatest batch size.
 
     Returns:
-      the plan; batch sizes are real numbers.
+      the plan; batch sizes are real numbers, see `Plan.whole_batches`.
 
     Raises:
-      ValueError: the budget does not allow the smallest batch size throughout, or exceeds the largest.
+      ValueError: the budget does not allow the smallest batch size throughout, or exceeds the largest; or the plan diverges:
+        a rate beyond the stability edge takes it above the initial risk.
 
     >>> from nqmjax import SGD, power_law, run
     >>> plan = Plan([0.5, 0.5, 0.5], steps=[100, 100, 100], batch_size=20)
@@ -155,8 +158,15 @@ def optimal_batch_sizes(
     Source: nqmjax's own derivation, above.
     """
     check_plan(problem, optimizer, plan)
+    check_budget(plan.steps, examples, smallest, largest)
     weights = noise_weights(problem, optimizer, plan)
-    return plan.replace(batch_size=water_filling(weights, np.asarray(plan.steps), examples, smallest, largest))
+    found = plan.replace(batch_size=water_filling(weights, np.asarray(plan.steps), examples, smallest, largest))
+    risk = run(problem, optimizer, found)[-1]
+    if not risk <= problem.initial_risk and "learning_rate" in hyperparameters(optimizer):
+        fast = unstable_pieces(problem, optimizer, plan)
+        edge = f"keep rates below the stability edge, give at most {learning_rate_cap(problem, optimizer):.4g}"
+        require(not fast.any(), "the final risk of the plan", f"{risk:.4g}", f"it diverges: {edge}")
+    return found
 
 
 def noise_weights(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Plan) -> np.ndarray:
@@ -178,17 +188,11 @@ def water_filling(weights: np.ndarray, steps: np.ndarray, examples: float, small
     >>> water_filling(np.array([1.0, 4.0]), np.array([10, 10]), examples=300, smallest=1, largest=100)
     array([10., 20.])
     """
-    total, share = steps.sum(), np.sqrt(weights / steps)
-    require(bool(np.isfinite(numeric("examples", examples))), "examples", examples, "give a finite number")
-    numeric("smallest", smallest)
+    check_budget(steps, examples, smallest, largest)
     require(
         bool(np.isfinite(weights).all()), "the final risk of the plan", "not finite", "it diverges: lower its learning rates"
     )
-    require(1 <= smallest <= largest, "smallest", smallest, f"give a batch size from 1 to the largest, {largest:g}")
-    least = smallest * total
-    require(examples >= least, "examples", f"{examples:g}", f"give at least {least:g}, batch size {smallest:g} throughout")
-    most = largest * total
-    require(examples <= most, "examples", f"{examples:g}", f"give at most {most:g}, batch size {largest:g} throughout")
+    total, share, least = steps.sum(), np.sqrt(weights / steps), smallest * steps.sum()
 
     def sizes(level: float) -> np.ndarray:
         return np.clip(np.exp(level) * share, smallest, largest)
@@ -204,3 +208,15 @@ def water_filling(weights: np.ndarray, steps: np.ndarray, examples: float, small
         return sizes(high)
     spent = root_scalar(lambda level: steps @ sizes(level) - examples, bracket=(low, high), xtol=1e-15)
     return sizes(spent.root)
+
+
+def check_budget(steps: np.ndarray, examples: float, smallest: float, largest: float) -> None:
+    """Raise `ValueError` unless batch sizes from the smallest to the largest can spend so many examples."""
+    total = steps.sum()
+    require(np.isfinite(scalar("examples", examples)), "examples", examples, "give a finite number")
+    require(scalar("largest", largest) >= 1, "largest", largest, "give a batch size of at least 1")
+    valid = 1 <= scalar("smallest", smallest) <= largest
+    require(valid, "smallest", smallest, f"give a batch size from 1 to the largest, {largest:g}")
+    least, most = smallest * total, largest * total
+    require(examples >= least, "examples", f"{examples:g}", f"give at least {least:g}, batch size {smallest:g} throughout")
+    require(examples <= most, "examples", f"{examples:g}", f"give at most {most:g}, batch size {largest:g} throughout")

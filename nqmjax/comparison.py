@@ -1,52 +1,73 @@
 r"""Which schedule family is best, each at its own best settings, and how far from the best possible plan."""
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
-import jax
 import numpy as np
 import xarray as xr
 from scipy.optimize import minimize
 from tqdm import tqdm
 
 from nqmjax.bounds import bayes_bound, bayes_examples
-from nqmjax.checks import check_choice, check_steps, require
-from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces
+from nqmjax.checks import check_choice, check_steps, require, scalar, whole
+from nqmjax.learning_rate_caps import AT_CAP, chosen_cap, learning_rate_cap
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.plans import Plan, check_plan
-from nqmjax.precision import precision
 from nqmjax.problem import NoisyQuadratic
-from nqmjax.schedule_search import learning_rate_cap, optimize_schedule
-from nqmjax.schedules import COOLDOWNS, FAMILIES
+from nqmjax.schedule_families import FAMILIES, POSITIVE_FINAL, WARMUP, Family, Setting
+from nqmjax.schedule_phases import SHAPES
+from nqmjax.schedule_problem import final_risk
+from nqmjax.schedule_search import OptimizedPlan, optimize_schedule
 
 PEAKS = np.geomspace(1e-4, 1.0, 13)
 """Peak rates that are tried first, relative to the cap."""
 
-SHARES = {"final": (0.0, 1.0), "cooldown": (0.01, 1.0), "warmup": (0.0, 0.5)}
-"""Ranges of the settings that are shares, of the peak rate or of the run."""
+SEARCHED = 50
+"""Pieces of each phase of the plans that a search compares."""
 
-COMPARED = (
-    "constant",
-    "step_decay",
-    "cosine",
-    "linear",
-    "exponential",
-    "inverse_sqrt",
-    *(f"wsd_{shape}" for shape in COOLDOWNS),
+
+def _with_cooldown(shape: str) -> Family:
+    """`wsd` with a cooldown of this shape."""
+    family = FAMILIES["wsd"]
+    tuned = {**family.tuned, **({"final": POSITIVE_FINAL} if shape == "exponential" else {})}
+    return family._replace(settings={**family.settings, "shape": shape}, tuned=tuned)
+
+
+CANDIDATES: Mapping[str, Family] = MappingProxyType(
+    {name: family for name, family in FAMILIES.items() if name != "wsd"}
+    | {f"wsd_{shape}": _with_cooldown(shape) for shape in SHAPES}
 )
-"""Families that are compared by default; `wsd_sqrt` is `wsd` with the cooldown of that shape."""
+"""Families that can be compared by name; `wsd_sqrt` is `wsd` with the cooldown of that shape."""
 
-SETTINGS: dict[str, dict[str, float]] = {
-    "constant": {},
-    "step_decay": {"final": 0.05},
-    "cosine": {"final": 0.05},
-    "linear": {"final": 0.05},
-    "exponential": {"final": 0.05},
-    "inverse_sqrt": {"timescale": 0.1},
-    **{f"wsd_{shape}": {"cooldown": 0.5, "final": 0.05} for shape in COOLDOWNS},
-}
-"""What is tuned of each family besides the peak rate and the warm-up, and where the search starts."""
+COMPARED = tuple(CANDIDATES)
+"""Their names."""
+
+
+class _Point:
+    """Settings of a family as coordinates, of which those of logarithmic settings are logarithms; the peak's is the first."""
+
+    def __init__(self, settings: Mapping[str, Setting], steps: int) -> None:
+        self.settings, self.steps = settings, steps
+        self.start = np.array([self._coordinate(each, each.start) for each in settings.values()])
+        self.bounds = [(self._coordinate(each, each.low), self._coordinate(each, each.high)) for each in settings.values()]
+        self.first_steps = np.array([each.step for each in settings.values()])
+
+    @staticmethod
+    def _coordinate(setting: Setting, value: float) -> float:
+        return float(np.log(max(value, setting.least))) if setting.logarithmic else value
+
+    def values(self, point: np.ndarray) -> dict[str, float]:
+        """The settings at a point; a warm-up is a whole number of updates, and a cooldown leaves it its share."""
+        found = {}
+        for (name, setting), at in zip(self.settings.items(), point, strict=True):
+            value = float(np.exp(at)) if setting.logarithmic else float(at)
+            found[name] = setting.low if value <= setting.least * (1 + 1e-9) else value
+        if "warmup" in found:
+            found["warmup"] = min(round(found["warmup"] * self.steps), self.steps - 1) / self.steps
+        if "cooldown" in found:
+            found["cooldown"] = min(found["cooldown"], 1 - found.get("warmup", 0.0))
+        return found
 
 
 def tune_family(
@@ -55,8 +76,9 @@ def tune_family(
     batch_size: float,
     steps: int,
     family: str,
+    *,
     max_learning_rate: float | None = None,
-    warmup: bool = True,
+    tune_warmup: bool = True,
     pieces: int = 100,
 ) -> tuple[Plan, dict[str, float]]:
     """The plan of a family with the least risk after `steps` updates, and its settings.
@@ -68,12 +90,12 @@ def tune_family(
       steps: number of updates.
       family: one of `COMPARED`.
       max_learning_rate: cap of the peak rate; by default `learning_rate_cap`, inf for none.
-      warmup: whether the length of a warm-up is tuned too.
-      pieces: pieces of the plan.
+      tune_warmup: whether the length of a warm-up is tuned too.
+      pieces: pieces of each phase of the plan, at most, see `nqmjax.schedules`.
 
     Returns:
-      the plan, and `learning_rate` (the peak), `warmup` (updates) and what else the family has: `final` (share of the
-      peak), `cooldown` (share of the run), `timescale` (updates).
+      the plan, and `learning_rate` (the peak) and what else the family has: `final` (share of the peak), `warmup`, `cooldown`
+      and `timescale` (shares of the run).
 
     Raises:
       ValueError: an argument is out of its range, or the family is unknown.
@@ -84,54 +106,38 @@ def tune_family(
     (100 pieces, 1,000 steps, 16,000 examples, 0.51)
     """
     check_choice("family", family, COMPARED)
+    steps, pieces = whole("steps", steps), whole("pieces", pieces)
     check_steps("steps", steps)
-    require(steps >= 1, "steps", steps, "give at least one")
-    cap = learning_rate_cap(problem, optimizer) if max_learning_rate is None else float(max_learning_rate)
-    require(cap > 0, "max_learning_rate", cap, "give a rate above 0, or inf for no cap")
+    batch_size = scalar("batch_size", batch_size)
+    cap = chosen_cap(problem, optimizer, max_learning_rate)
     unit = cap if np.isfinite(cap) else learning_rate_cap(problem, optimizer)
-    name, _, shape = family.partition("wsd_")
-    make = functools.partial(FAMILIES["wsd"], shape=shape) if shape else FAMILIES[name]
-    names = [*SETTINGS[family], *(["warmup"] if warmup and steps > 1 else [])]
+    candidate = CANDIDATES[family]
+    peak = Setting(1.0, 0.0, cap / unit, -0.5, logarithmic=True, least=1e-12)
+    tuned = {"learning_rate": peak, **candidate.tuned, **({"warmup": WARMUP} if tune_warmup and steps > 1 else {})}
+    space = _Point(tuned, steps)
 
     def settings(point: np.ndarray) -> dict[str, float]:
-        """From coordinates: `log` of the peak over the cap, then shares, of which `final` and `timescale` as logarithms."""
-        found = {"learning_rate": unit * float(np.exp(point[0])), "warmup": 0}
-        for key, value in zip(names, point[1:], strict=True):
-            value = float(np.exp(value)) if key in ("final", "timescale") else float(value)
-            value = float(np.clip(value, *SHARES[key])) if key in SHARES else value
-            found[key] = min(round(value * steps), steps - 1) if key == "warmup" else value
-        if "timescale" in found:
-            found["timescale"] = max(found["timescale"] * steps, 1e-3)
-        if "final" in found and found["final"] < 1e-6 and family in ("cosine", "linear", "wsd_linear", "wsd_sqrt"):
-            found["final"] = 0.0
-        return found
+        found = space.values(point)
+        return {**found, "learning_rate": found["learning_rate"] * unit}
 
-    def plan(point: np.ndarray) -> Plan:
-        return make(steps=steps, batch_size=batch_size, pieces=pieces, **settings(point))
+    def plan(point: np.ndarray, count: int) -> Plan:
+        return candidate.plan(batch_size=batch_size, pieces=count, others={}, steps=steps, **settings(point))
 
-    risk = final_risk(problem, optimizer, steps, 2 * pieces + 4)
+    coarse = min(pieces, SEARCHED)
+    risk = final_risk(problem, optimizer, steps, 2 * coarse + 12)
 
     def objective(point: np.ndarray) -> float:
-        if point[0] > np.log(cap / unit) + 1e-12 or not np.isfinite(point).all():
-            return 1e3 + abs(float(point[0]))
-        value = risk(plan(point))
+        value = risk(plan(point, coarse))
         return float(np.log(value)) if np.isfinite(value) else 1e3
 
-    first = {"final": np.log(0.05), "timescale": np.log(0.1), "cooldown": 0.5, "warmup": 0.0}
-    rest = [np.log(SETTINGS[family][key]) if key in ("final", "timescale") else first[key] for key in names]
-    check_plan(problem, optimizer, plan(np.array([0.0, *rest])))
+    check_plan(problem, optimizer, plan(space.start, coarse))
     peaks = np.log(PEAKS if np.isfinite(cap) else np.concatenate([PEAKS, 2.0 ** np.arange(1, 4)]))
-    best = min((np.array([peak, *rest]) for peak in peaks), key=objective)
+    best = min((np.array([peak, *space.start[1:]]) for peak in peaks), key=objective)
     for width in (0.5, 0.1):  # twice: the simplex may collapse against a bound
-        corners = np.tile(best, (len(best) + 1, 1))
-        scale = [0.1 if key in ("cooldown", "warmup") else 1.0 for key in names]
-        # Away from bounds: a lower peak, a shorter cooldown, a longer warm-up.
-        signs = [-1.0 if key == "cooldown" else 1.0 for key in names]
-        for i, offset in enumerate([-width, *(width * 2 * a * b for a, b in zip(scale, signs, strict=True))]):
-            corners[i + 1, i] += offset
+        corners = np.vstack([best, best + 2 * width * np.diag(space.first_steps)])
         options = {"initial_simplex": corners, "xatol": 1e-4, "fatol": 1e-9, "maxfev": 400}
-        best = minimize(objective, best, method="Nelder-Mead", options=options).x
-    return plan(best), settings(best)
+        best = minimize(objective, best, method="Nelder-Mead", bounds=space.bounds, options=options).x
+    return plan(best, pieces), settings(best)
 
 
 def compare_schedules(
@@ -140,9 +146,10 @@ def compare_schedules(
     batch_size: float,
     steps: int,
     families: Sequence[str] = COMPARED,
+    *,
     max_learning_rate: float | None = None,
-    warmup: bool = True,
-    pieces: int = 100,
+    tune_warmup: bool = True,
+    pieces: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
     r"""Final risk of schedule families, each tuned, next to the best possible plan and the Bayes bound.
@@ -154,98 +161,93 @@ def compare_schedules(
       steps: number of updates.
       families: names, see `COMPARED`.
       max_learning_rate: cap of all rates; by default `learning_rate_cap`, inf for none.
-      warmup: whether the length of a warm-up is tuned too.
-      pieces: pieces of the best possible plan, equal in length; a family that changes faster may be ahead by a trifle.
+      tune_warmup: whether the length of a warm-up is tuned too.
+      pieces: pieces of the best possible plan, equal in length, by default 100 or one for each update; a family that changes
+        faster may be ahead by a trifle.
       progress: show which family is under way.
 
     Returns:
       `xarray.Dataset` over schedule, best first, "optimal" (the best possible plan) included: `risk`,
       `excess_over_optimal` (risk above the irreducible loss, relative to that of the best possible plan, less 1),
-      `efficiency` (examples with which the Bayes bound is at that risk, over those used), the settings, and
-      `learning_rates` over `progress`, the share of the run. Attributes hold `bayes_bound` after as many examples.
+      `efficiency` (examples with which the Bayes bound is at that risk, over those used), the settings, `at_cap` (whether
+      the largest rate is the cap, so that a higher one might do better), and `learning_rates` over `progress`, the share of
+      the run. Attributes hold `bayes_bound` after as many examples.
 
     Raises:
       ValueError: an argument is out of its range, or a family is unknown.
 
     >>> from nqmjax import SGD, power_law
-    >>> table = compare_schedules(power_law(100), SGD(0.1), 16, 1000, ["constant", "linear"], warmup=False, progress=False)
+    >>> table = compare_schedules(power_law(100), SGD(0.1), 16, 1000, ["constant", "linear"], tune_warmup=False, progress=False)
     >>> table.schedule.values.tolist(), table.risk.values.round(4)
     (['optimal', 'linear', 'constant'], array([0.0046, 0.0063, 0.0181]))
 
     Source: the families as in `nqmjax.schedules`; the best possible plan as in Zhang et al. 2019, section 3.7.2.
     """
+    require(not isinstance(families, str), "families", repr(families), "give a list of names")
     for family in families:
         check_choice("family", family, COMPARED)
-    best = optimize_schedule(problem, optimizer, batch_size, steps, min(pieces, steps), max_learning_rate)
+    pieces = min(100, whole("steps", steps)) if pieces is None else pieces
+    best = optimize_schedule(problem, optimizer, batch_size, steps, pieces, max_learning_rate=max_learning_rate)
     plans, settings = {"optimal": best.plan}, {"optimal": {"learning_rate": float(best.plan.learning_rate.max())}}
     with tqdm(families, desc="compare", unit=" families", delay=2, disable=not progress, leave=False) as bar:
         for family in bar:
-            found = tune_family(problem, optimizer, batch_size, steps, family, max_learning_rate, warmup)
+            found = tune_family(
+                problem, optimizer, batch_size, steps, family, max_learning_rate=max_learning_rate, tune_warmup=tune_warmup
+            )
             plans[family], settings[family] = found
-    risk = {name: final_risk(problem, optimizer, steps, plan.pieces)(plan) for name, plan in plans.items()}
-    risk = {name: value + float(problem.irreducible) for name, value in risk.items()}
-    names = sorted(plans, key=lambda name: risk[name])
-    share = np.linspace(0, 1, 401)
-    floor = float(problem.irreducible)
-    columns = list(dict.fromkeys(key for found in settings.values() for key in found))
-    table = xr.Dataset(
+    most = max(plan.pieces for plan in plans.values())
+    evaluate = final_risk(problem, optimizer, steps, most)
+    excess = {name: evaluate(plan) for name, plan in plans.items()}
+    names = sorted(plans, key=lambda name: excess[name])
+    table = _comparison(problem, {name: plans[name] for name in names}, settings, excess)
+    cap = chosen_cap(problem, optimizer, max_learning_rate)
+    at_cap = ("schedule", table.learning_rate.values >= cap * (1 - AT_CAP), {"units": "1"})
+    return table.assign(at_cap=at_cap).assign_attrs(max_learning_rate=cap, **_attributes(problem, batch_size, steps, best))
+
+
+def _comparison(problem: NoisyQuadratic, plans: Any, settings: Any, excess: Mapping[str, float]) -> xr.Dataset:
+    """The table of plans by name, of their settings and of their final risks less the irreducible loss."""
+    names, floor, share = list(plans), float(problem.irreducible), np.linspace(0, 1, 401)
+    risk = [excess[name] + floor for name in names]
+    used = [plan.total_examples for plan in plans.values()]
+    over, efficiency = (
+        "risk over that of the best possible plan, less 1",
+        "examples that the Bayes bound asks for, over those used",
+    )
+    columns = {
+        "risk": (risk, {"units": "loss"}),
+        "excess_over_optimal": ([excess[name] / excess["optimal"] - 1 for name in names], {"units": "1", "long_name": over}),
+        "efficiency": (
+            [float(bayes_examples(problem, value)) / count for value, count in zip(risk, used, strict=True)],
+            {"units": "1", "long_name": efficiency},
+        ),
+    }
+    for key in dict.fromkeys(key for found in settings.values() for key in found):
+        columns[key] = [float(settings[name].get(key, np.nan)) for name in names], {"units": UNITS.get(key, "1")}
+    return xr.Dataset(
         {
-            "risk": ("schedule", [risk[name] for name in names], {"units": "loss"}),
-            "excess_over_optimal": (
-                "schedule",
-                [(risk[name] - floor) / (risk["optimal"] - floor) - 1 for name in names],
-                {"units": "1", "long_name": "risk over that of the best possible plan, less 1"},
-            ),
-            "efficiency": (
-                "schedule",
-                [float(bayes_examples(problem, risk[name])) / (batch_size * steps) for name in names],
-                {"units": "1", "long_name": "examples that the Bayes bound asks for, over those used"},
-            ),
-            **{
-                key: ("schedule", [float(settings[name].get(key, np.nan)) for name in names], {"units": _unit(key)})
-                for key in columns
-            },
-            "learning_rates": (("schedule", "progress"), [_rates_at(plans[name], share) for name in names], {"units": "1"}),
+            **{name: ("schedule", values, attrs) for name, (values, attrs) in columns.items()},
+            "learning_rates": (("schedule", "progress"), [_rates_at(plan, share) for plan in plans.values()], {"units": "1"}),
         },
         coords={"schedule": names, "progress": ("progress", share, {"units": "share of the run"})},
-        attrs={
-            "title": "schedules compared",
-            "batch_size": float(batch_size),
-            "steps": int(steps),
-            "bayes_bound": float(bayes_bound(problem, batch_size * steps)),
-            "irreducible": floor,
-            "converged": int(best.converged),
-        },
     )
-    return table
 
 
-def _unit(name: str) -> str:
-    return {"warmup": "updates", "timescale": "updates", "final": "share of the peak", "cooldown": "share of the run"}.get(
-        name, "1"
-    )
+def _attributes(problem: NoisyQuadratic, batch_size: float, steps: int, best: OptimizedPlan) -> dict[str, Any]:
+    return {
+        "title": "schedules compared",
+        "batch_size": float(batch_size),
+        "steps": int(steps),
+        "bayes_bound": float(bayes_bound(problem, batch_size * steps)),
+        "irreducible": float(problem.irreducible),
+        "converged": int(best.converged),
+    }
+
+
+UNITS = {"final": "share of the peak", **dict.fromkeys(("warmup", "timescale", "cooldown"), "share of the run")}
 
 
 def _rates_at(plan: Plan, share: np.ndarray) -> np.ndarray:
     """The plan's rates at shares of its run."""
     ends = np.cumsum(plan.steps) / plan.total_steps
     return plan.learning_rate[np.minimum(np.searchsorted(ends, share, side="right"), plan.pieces - 1)]
-
-
-def final_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, steps: int, pieces: int) -> Callable[[Plan], float]:
-    """The final risk, less the irreducible loss, of plans of up to so many pieces; compiled once for all of them."""
-    problem = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), problem)
-
-    def risk(plan: Plan) -> float:
-        spare = pieces - plan.pieces
-        columns = {name: np.pad(values, (0, spare), mode="edge") for name, values in plan.hyperparameters.items()}
-        inverse, lengths = np.pad(1 / plan.batch_size, (0, spare)), np.pad(plan.steps.astype(np.uint32), (0, spare))
-        with precision():
-            return float(_last(problem, optimizer, columns, inverse, lengths, doublings(int(steps))))
-
-    return risk
-
-
-@functools.partial(jax.jit, static_argnames="levels")
-def _last(problem: Any, optimizer: Any, columns: Any, inverse: Any, steps: Any, levels: int) -> jax.Array:
-    return quick_risks_of_pieces(problem, optimizer.replace(**columns), inverse, steps, levels)[-1] - problem.irreducible

@@ -9,41 +9,25 @@ risk with them put in is that with them held.
 Momentum over few updates oscillates, and such plans have several local optima a few per cent apart: ask for several starts.
 """
 
-import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize
 
 from nqmjax.bounds import bayes_examples
-from nqmjax.checks import check_steps, check_target, require
-from nqmjax.closed_forms import ForgettingKernel, water_filling
-from nqmjax.dynamics import stability_edge
-from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces
-from nqmjax.frontdoor import check_run
-from nqmjax.optimizers import LinearOptimizer, hyperparameters
+from nqmjax.checks import check_steps, check_target, require, whole
+from nqmjax.optimizers import LinearOptimizer
 from nqmjax.plans import Plan, piece_lengths
-from nqmjax.precision import precision
 from nqmjax.problem import NoisyQuadratic
+from nqmjax.schedule_problem import EXPLODED, Search
 from nqmjax.target import MAX_STEPS
-
-SLOWEST = 1e-6
-"""The smallest `1 - momentum` and `1 - decay` that is searched."""
-
-LOWEST = 1e-12
-"""The smallest learning rate that is searched, relative to the cap."""
 
 TOLERANCE = 1e-5
 """A plan has converged where no allowed change of a coordinate by 1 changes `log R` by more, to first order."""
 
 ROUGH = 0.1
 """How near `log R` comes to the target's before optimal plans are looked for."""
-
-EXPLODED = 700.0
-"""What stands for `log R` of a plan that explodes: above every risk of interest."""
 
 RESTARTS = 5
 """How often L-BFGS-B is started again from where it stopped short of that."""
@@ -79,6 +63,7 @@ def optimize_schedule(
     batch_size: float,
     steps: int,
     pieces: int = 10,
+    *,
     max_learning_rate: float | None = None,
     over: Sequence[str] = ("learning_rate",),
     examples: float | None = None,
@@ -115,17 +100,11 @@ def optimize_schedule(
     Source: Zhang et al. 2019, section 3.7.2.
     """
     search = Search(problem, optimizer, batch_size, pieces, max_learning_rate, over, examples, batch_sizes)
-    require(
-        np.isfinite(starts) and int(starts) == starts and starts >= 1,
-        "starts",
-        starts,
-        "give a whole number of starting points, at least 1",
-    )
-    lengths = piece_lengths(steps, pieces)
+    starts, lengths = whole("starts", starts), piece_lengths(steps, pieces)
     first = search.closed_form(lengths)
     rng = np.random.default_rng(key)
     others = [search.clip(first + rng.normal(size=first.shape)) for _ in range(starts - 1)]
-    return min((search.minimise(lengths, start) for start in [first, *others]), key=lambda found: found.risk)
+    return min((minimise(search, lengths, start) for start in [first, *others]), key=lambda found: found.risk)
 
 
 def steps_to_target_with_schedule(
@@ -134,6 +113,7 @@ def steps_to_target_with_schedule(
     batch_size: float,
     target: float,
     pieces: int = 10,
+    *,
     max_learning_rate: float | None = None,
     over: Sequence[str] = ("learning_rate",),
     max_steps: int = MAX_STEPS,
@@ -185,7 +165,7 @@ def steps_to_target_with_schedule(
             alike = [other for other in cache if cache[other].plan.pieces == len(lengths)]
             near = min(alike, key=lambda other: abs(np.log(other / steps)), default=None)
             start = search.closed_form(lengths) if near is None else search.coordinates(cache[near].plan)
-            cache[steps] = search.minimise(lengths, start)
+            cache[steps] = minimise(search, lengths, start)
         return cache[steps]
 
     def excess(steps: int) -> float:
@@ -203,16 +183,34 @@ def steps_to_target_with_schedule(
     return PlanToTarget(float(steps), best(steps).plan, best(steps).risk, best(steps).converged)
 
 
-def learning_rate_cap(problem: NoisyQuadratic, optimizer: LinearOptimizer) -> float:
-    """The default cap: the stability edge of the steepest direction, times `h_max / (h_max + h_min)`.
+def minimise(search: Search, lengths: np.ndarray, start: np.ndarray) -> OptimizedPlan:
+    """The local optimum from `start`."""
+    lower, upper = np.broadcast_to(search.bounds.transpose(1, 0, 2), (2, *start.shape))
 
-    For SGD that is `2 / (h_max + h_min)`, at which the steepest and the flattest direction shrink alike; curvatures are
-    the preconditioned ones. Source: Zhang et al. 2019 (their code adds 10^-4 to the sum).
-    """
-    curvature = np.asarray(problem.curvature)
-    steep = curvature * np.asarray(optimizer.gradient_scale(curvature))
-    edge = float(stability_edge(optimizer, float(curvature[steep.argmax()])))
-    return float(edge * steep.max() / (steep.max() + steep[steep > 0].min()))
+    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = search.value_and_slope(lengths, flat.reshape(start.shape))
+        return value, slope.ravel()
+
+    options = {"maxiter": 2000, "maxfun": 4000, "maxcor": 30, "ftol": 1e-14, "gtol": TOLERANCE / 10}
+    bounds = np.stack([lower.ravel(), upper.ravel()], axis=1)
+    search.check_lengths(lengths)
+    at, evaluations = start, 0
+    for _ in range(RESTARTS):  # its memory of curvature goes stale in narrow valleys
+        found = minimize(objective, at.ravel(), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        at, evaluations = found.x.reshape(start.shape), evaluations + found.nfev + 1
+        value, slope = search.value_and_slope(lengths, at)
+        held = np.where(slope > 0, at <= lower, at >= upper)
+        gradient = float(np.abs(np.where(held, 0.0, slope)).max())
+        if gradient <= TOLERANCE:
+            break
+    return OptimizedPlan(
+        plan=search.plan(at, lengths, search.batches(lengths, at)),
+        risk=float(np.exp(value) + search.given.irreducible),
+        converged=gradient <= TOLERANCE and value < EXPLODED,
+        gradient=gradient,
+        at_bound=dict(zip(search.names, held, strict=True)),
+        evaluations=evaluations,
+    )
 
 
 def _smallest(excess: Callable[[int], float], guess: float, max_steps: int, enough: float = 0.0) -> int | None:
@@ -220,178 +218,47 @@ def _smallest(excess: Callable[[int], float], guess: float, max_steps: int, enou
 
     With `enough`, any number whose excess is no further from 0 than that.
     """
-    steps = int(np.clip(guess, 1, max_steps))
-    low = high = None
-    slope = -1.5
-    while low is None or high is None or high - low > 1:
+    low, high = _bracket(excess, guess, max_steps, enough)
+    return None if high is None else _shrink(excess, low, high, enough)
+
+
+def _bracket(excess: Callable[[int], float], guess: float, max_steps: int, enough: float) -> tuple[int, int | None]:
+    """A number with an excess and a larger one without, from steps out as of a power of -1.5; 0 stands for none below."""
+    steps, low, high = int(np.clip(guess, 1, max_steps)), 0, None
+    while True:
+        value = excess(steps)
+        if abs(value) <= enough:
+            return steps - 1, steps
+        if value <= 0:
+            high = steps
+        elif steps >= max_steps:
+            return steps, None
+        else:
+            low = steps
+        if high is not None and (low > 0 or high == 1):
+            return low, high
+        at = steps * np.exp(np.clip(value / 1.5, -2.0, 2.0))
+        if high is None:
+            steps = min(max(int(np.ceil(1.02 * at)), steps + 1), max_steps)
+        else:
+            steps = max(min(int(at / 1.02), steps - 1), 1)
+
+
+def _shrink(excess: Callable[[int], float], low: int, high: int, enough: float) -> int:
+    """The smallest number without an excess between the two ends of a bracket, by secants."""
+    if high - low == 1:
+        return high
+    above, below, beyond = excess(low), excess(high), 1.0
+    while high - low > 1:
+        root = low * np.exp(above * np.log(high / low) / (above - below))
+        # A little beyond the root in turn, so that the interval shrinks from both sides.
+        margin = beyond * max(0.02 * (high - low), 0.5)
+        steps = round(float(np.clip(root + margin, low + 1, high - 1)))
         value = excess(steps)
         if abs(value) <= enough:
             return steps
         if value <= 0:
-            high = steps if high is None else min(high, steps)
+            high, below, beyond = steps, value, -1.0
         else:
-            if steps >= max_steps:
-                return None
-            low = steps if low is None else max(low, steps)
-        if high == 1:
-            return 1
-        known = [n for n in (low, high) if n is not None]
-        if len(known) == 2:
-            values = [excess(n) for n in known]
-            slope = (values[1] - values[0]) / np.log(known[1] / known[0])
-        # A secant step, a little beyond the root in turn, so that the interval shrinks from both sides.
-        at = steps * np.exp(np.clip(-value / min(slope, -1e-3), -2.0, 2.0))
-        if low is not None and high is not None:
-            margin = max(0.02 * (high - low), 0.5)
-            at = np.clip(at + (margin if value > 0 else -margin), low + 1, high - 1) if high - low > 1 else at
-            steps = round(float(at))
-        elif high is None:
-            steps = min(max(int(np.ceil(1.02 * at)), steps + 1), max_steps)
-        else:
-            steps = max(min(int(at / 1.02), steps - 1), 1)
+            low, above, beyond = steps, value, 1.0
     return high
-
-
-class Search:
-    """The unknowns of one kind of plan, their bounds, and the risk as a function of them."""
-
-    def __init__(
-        self,
-        problem: NoisyQuadratic,
-        optimizer: LinearOptimizer,
-        batch_size: float,
-        pieces: int,
-        max_learning_rate: float | None,
-        over: Sequence[str],
-        examples: float | None,
-        batch_sizes: tuple[float, float],
-    ) -> None:
-        check_run(problem, optimizer, batch_size)
-        values = hyperparameters(optimizer)
-        over = [over] if isinstance(over, str) else list(over)
-        for name, value in {**values, "batch_size": batch_size}.items():
-            require(np.ndim(value) == 0, f"the shape of {name}", np.shape(value), "give a number")
-        require(bool(over), "over", over, "name what changes from piece to piece, for example learning_rate")
-        for name in over:
-            require(name in values and name != "power", "over", repr(name), f"the optimizer has {', '.join(values)}")
-        require(int(pieces) == pieces and pieces >= 1, "pieces", pieces, "give a whole number of pieces, at least 1")
-        self.given, self.kernel = problem, ForgettingKernel(problem, optimizer)
-        with precision():  # on the device once, for all evaluations
-            self.problem = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), problem)
-        self.optimizer, self.batch_size, self.names = optimizer, float(batch_size), over
-        self.examples, self.batch_sizes = examples, batch_sizes
-        cap = learning_rate_cap(problem, optimizer) if max_learning_rate is None else float(max_learning_rate)
-        require(cap > 0, "max_learning_rate", cap, "give a rate above 0, or inf for no cap")
-        self.cap = cap
-        widest = cap if np.isfinite(cap) else 1e6 * learning_rate_cap(problem, optimizer)
-        bounds = {"learning_rate": (np.log(widest * LOWEST), np.log(widest)), "nu": (0.0, 1.0)}
-        self.bounds = np.array([bounds.get(_kind(name), (np.log(SLOWEST), 0.0)) for name in over])[:, :, None]
-
-    def clip(self, point: np.ndarray) -> np.ndarray:
-        """The nearest allowed point; points have shape `(names, pieces)`."""
-        return np.clip(point, self.bounds[:, 0], self.bounds[:, 1])
-
-    def coordinates(self, plan: Plan) -> np.ndarray:
-        """The point of a plan."""
-        return self.clip(np.array([_coordinate(name, plan.hyperparameters[name]) for name in self.names]))
-
-    def closed_form(self, lengths: np.ndarray) -> np.ndarray:
-        """The point to start from: the closed form's rates, the optimizer's own values of the rest."""
-        rates = self.kernel.plan(self.batch_size, lengths, self.cap).learning_rate
-        given = {**hyperparameters(self.optimizer), "learning_rate": rates}
-        return self.clip(np.array([_coordinate(name, given[name]) * np.ones(len(lengths)) for name in self.names]))
-
-    def plan(self, point: np.ndarray, lengths: np.ndarray, batch_size: Any) -> Plan:
-        """The plan of a point."""
-        values = {name: _value(name, row, np) for name, row in zip(self.names, point, strict=True)}
-        columns = {"learning_rate": hyperparameters(self.optimizer).get("learning_rate", np.nan), **values}
-        return Plan(**columns, steps=lengths, batch_size=batch_size)
-
-    def log_risk(self, lengths: np.ndarray, point: np.ndarray) -> float:
-        """`log(R - irreducible)` at a point."""
-        inverse, steps = np.full(len(lengths), 1 / self.batch_size), lengths.astype(np.uint32)
-        levels = doublings(int(lengths.max()))
-        with precision():
-            value = _risk_and_slope(self.problem, self.optimizer, point, inverse, steps, tuple(self.names), levels)[0]
-        return float(value) if np.isfinite(value) else EXPLODED
-
-    def minimise(self, lengths: np.ndarray, start: np.ndarray) -> OptimizedPlan:
-        """The local optimum from `start`."""
-        shape, steps = start.shape, lengths.astype(np.uint32)
-        levels, names = doublings(int(lengths.max())), tuple(self.names)
-        batch = np.full(len(lengths), self.batch_size)
-        if self.examples is not None:  # checked here, before any work
-            batch = water_filling(np.ones(len(lengths)), lengths, self.examples, *self.batch_sizes)
-        evaluations, value, held = 0, np.inf, np.zeros(start.size, bool)
-
-        def value_and_slope(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            nonlocal evaluations, batch
-            evaluations += 1
-            point = flat.reshape(shape)
-            with precision():
-                if self.examples is not None:
-                    weights = np.asarray(_weights(self.problem, self.optimizer, point, 1 / batch, steps, names, levels))
-                    if np.isfinite(weights).all():
-                        batch = water_filling(np.maximum(weights, 0), lengths, self.examples, *self.batch_sizes)
-                risk, slope = _risk_and_slope(self.problem, self.optimizer, point, 1 / batch, steps, names, levels)
-            risk, slope = float(risk), np.asarray(slope).ravel()
-            # Where a plan explodes, anything above every risk of interest turns the line search back.
-            return (risk, slope) if np.isfinite(risk) and np.isfinite(slope).all() else (EXPLODED, np.zeros_like(slope))
-
-        bounds = np.broadcast_to(self.bounds.transpose(0, 2, 1), (*shape, 2)).reshape(-1, 2)
-        options = {"maxiter": 2000, "maxfun": 4000, "maxcor": 30, "ftol": 1e-14, "gtol": TOLERANCE / 10}
-        at, gradient = start.ravel(), np.inf
-        for _ in range(RESTARTS):  # its memory of curvature goes stale in narrow valleys
-            at = minimize(value_and_slope, at, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
-            value, slope = value_and_slope(at)
-            held = np.where(slope > 0, at <= bounds[:, 0], at >= bounds[:, 1])
-            gradient = float(np.abs(np.where(held, 0.0, slope)).max())
-            if gradient <= TOLERANCE:
-                break
-        at_bound = dict(zip(self.names, held.reshape(shape), strict=True))
-        return OptimizedPlan(
-            plan=self.plan(at.reshape(shape), lengths, batch),
-            risk=float(np.exp(value) + self.given.irreducible),
-            converged=gradient <= TOLERANCE and value < EXPLODED,
-            gradient=gradient,
-            at_bound=at_bound,
-            evaluations=evaluations,
-        )
-
-
-def _kind(name: str) -> str:
-    return name.split(".")[-1]
-
-
-def _coordinate(name: str, value: Any) -> Any:
-    """Where a hyperparameter stands on its axis: `log a`, `log(1 - beta)`, itself."""
-    value = np.asarray(value, np.float64)
-    if _kind(name) == "nu":
-        return value
-    with np.errstate(divide="ignore"):
-        return np.log(value if _kind(name) == "learning_rate" else 1 - value)
-
-
-def _value(name: str, coordinate: Any, xp: Any = jnp) -> Any:
-    """The hyperparameter at a coordinate."""
-    if _kind(name) == "nu":
-        return coordinate
-    return xp.exp(coordinate) if _kind(name) == "learning_rate" else -xp.expm1(coordinate)
-
-
-def final_excess(
-    problem: Any, optimizer: Any, point: Any, inverse: Any, steps: Any, names: tuple[str, ...], levels: int
-) -> Any:
-    """Final risk less the irreducible loss."""
-    settings = optimizer.replace(**{name: _value(name, row) for name, row in zip(names, point, strict=True)})
-    return quick_risks_of_pieces(problem, settings, inverse, steps, levels)[-1] - problem.irreducible
-
-
-@functools.partial(jax.jit, static_argnames=("names", "levels"))
-def _risk_and_slope(problem: Any, optimizer: Any, point: Any, inverse: Any, steps: Any, names: Any, levels: int) -> Any:
-    return jax.value_and_grad(lambda at: jnp.log(final_excess(problem, optimizer, at, inverse, steps, names, levels)))(point)
-
-
-@functools.partial(jax.jit, static_argnames=("names", "levels"))
-def _weights(problem: Any, optimizer: Any, point: Any, inverse: Any, steps: Any, names: Any, levels: int) -> Any:
-    return jax.grad(lambda at: final_excess(problem, optimizer, point, at, steps, names, levels))(inverse)

@@ -1,8 +1,7 @@
 r"""Named families of schedules, as plans.
 
-A family is a multiplier `f` of the peak rate as a function of the update `t = 0 .. T - 1`. After a warm-up of `w` updates,
-`f = (t + 1) / (w + 1)`, the rest is a function of the progress `u = (t - w) / (T - w)`. A piece of several updates has the
-multiplier of its middle, so that plans of one piece per update are exact and coarser ones converge to them.
+A family is a multiplier `f` of the peak rate as a function of the update `t = 0 .. T - 1`, joined of phases. A warm-up of `w`
+updates, `f = (t + 1) / (w + 1)`, is followed by the family's own course, with `u = (t - w) / (T - w)`:
 
 | family | multiplier after the warm-up |
 |---|---|
@@ -11,240 +10,194 @@ multiplier of its middle, so that plans of one piece per update are exact and co
 | cosine | `final + (1 - final) (1 + cos(pi u)) / 2` |
 | exponential | `final^u` |
 | inverse_sqrt | `1 / sqrt(1 + (t - w) / timescale)` |
-| wsd | 1, then over the last `cooldown` of the run, `v = 0 .. 1`: `1 - (1 - final) v`, `1 - (1 - final) sqrt(v)` or `final^v` |
+| wsd | 1, then over the last `c` updates one of these decays: linear, cosine, exponential, or sqrt, `1 - (1 - final) sqrt(v)` |
 | step_decay | 1 for `hold` of the run, then divided by `factor` at the start of each of `drops` equal parts of the rest |
+
+**Shares.** `warmup`, `cooldown`, `hold` and `timescale` are shares of the whole run in every family; `final` is a share of the
+peak rate. `warmup_steps`, `cooldown_steps` and `timescale_steps` are numbers of updates instead; give one of the two. A share
+above 0 is at least one update.
+
+**Pieces.** Each piece of a plan has the mean of its updates' rates. Warm-up, course and cooldown have pieces of their own, at
+most `pieces` each: one for each update where these are no more, so that the plan is exact; one for a plateau; else as
+`nqmjax.schedule_phases` says, so that within a piece the rates differ by at most `3 / pieces` of the phase's change.
+
+**Other libraries.** A decay reaches `final` at update `T`, one after the last, as `optax.cosine_decay_schedule(peak, T)` and
+PyTorch's `CosineAnnealingLR(optimizer, T)` do. The first update of a warm-up is not lost to a rate of 0: `f(t)` is what the
+schedulers of `transformers` (and `optax.warmup_cosine_decay_schedule` from 0) give at step `t + 1` with `w + 1` warm-up steps
+and `T + 1` training steps. It is also `optax.warmup_cosine_decay_schedule(peak / (w + 1), peak, w, T)` at step `t`, and
+PyTorch's `LinearLR(optimizer, 1 / (w + 1), 1, w)` before another scheduler.
 """
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
-from nqmjax.checks import check_choice, check_steps, require
 from nqmjax.plans import Plan
+from nqmjax.schedule_families import FAMILIES, options
+
+__all__ = ["FAMILIES", "constant", "cosine", "exponential", "inverse_sqrt", "linear", "options", "step_decay", "wsd"]
 
 PIECES = 100
-"""Pieces of a plan unless asked otherwise; never more than it has steps."""
+"""Pieces of each phase of a plan unless asked otherwise; never more than it has updates."""
 
 
-def constant(learning_rate: float, steps: int, batch_size: float, warmup: int = 0, pieces: int = PIECES, **others: Any) -> Plan:
-    """One rate throughout, after a linear warm-up of `warmup` updates.
+def constant(
+    learning_rate: float,
+    steps: int,
+    batch_size: float,
+    *,
+    warmup: float | None = None,
+    warmup_steps: int | None = None,
+    pieces: int = PIECES,
+    **others: Any,
+) -> Plan:
+    """One rate throughout, after a linear warm-up over the share `warmup` of the run or `warmup_steps` updates.
 
     >>> constant(0.1, steps=100, batch_size=64)
     1 pieces, 100 steps, 6,400 examples
     """
-    return _plan(learning_rate, steps, batch_size, warmup, pieces if warmup else 1, lambda u, t: 1.0 + 0 * u, others)
+    given = {"steps": steps, "warmup": warmup, "warmup_steps": warmup_steps}
+    return FAMILIES["constant"].plan(learning_rate, batch_size, pieces, others, **given)
 
 
 def linear(
     learning_rate: float,
     steps: int,
     batch_size: float,
+    *,
     final: float = 0.0,
-    warmup: int = 0,
+    warmup: float | None = None,
+    warmup_steps: int | None = None,
     pieces: int = PIECES,
     **others: Any,
 ) -> Plan:
-    """A straight line from the peak rate to `final` of it.
+    """A straight line from the peak rate to `final` of it, after a warm-up.
 
     >>> linear(1.0, steps=4, batch_size=64).learning_rate
     array([1.  , 0.75, 0.5 , 0.25])
     """
-    final = _share("final", final)
-    return _plan(learning_rate, steps, batch_size, warmup, pieces, lambda u, t: 1 - (1 - final) * u, others)
+    given = {"steps": steps, "warmup": warmup, "warmup_steps": warmup_steps, "final": final}
+    return FAMILIES["linear"].plan(learning_rate, batch_size, pieces, others, **given)
 
 
 def cosine(
     learning_rate: float,
     steps: int,
     batch_size: float,
+    *,
     final: float = 0.0,
-    warmup: int = 0,
+    warmup: float | None = None,
+    warmup_steps: int | None = None,
     pieces: int = PIECES,
     **others: Any,
 ) -> Plan:
-    """Half a cosine from the peak rate to `final` of it (Loshchilov & Hutter 2017, without restarts).
+    """Half a cosine from the peak rate to `final` of it (Loshchilov & Hutter 2017, without restarts), after a warm-up.
 
     >>> cosine(1.0, steps=4, batch_size=64).learning_rate.round(3)
     array([1.   , 0.854, 0.5  , 0.146])
+    >>> cosine(501, steps=50_000, batch_size=1024, warmup_steps=500).learning_rate[:3].round(6)
+    array([1., 2., 3.])
     """
-    final = _share("final", final)
-
-    def multiplier(u: Any, t: Any) -> Any:
-        return final + (1 - final) * (1 + np.cos(np.pi * u)) / 2
-
-    return _plan(learning_rate, steps, batch_size, warmup, pieces, multiplier, others)
+    given = {"steps": steps, "warmup": warmup, "warmup_steps": warmup_steps, "final": final}
+    return FAMILIES["cosine"].plan(learning_rate, batch_size, pieces, others, **given)
 
 
 def exponential(
     learning_rate: float,
     steps: int,
     batch_size: float,
+    *,
     final: float = 0.01,
-    warmup: int = 0,
+    warmup: float | None = None,
+    warmup_steps: int | None = None,
     pieces: int = PIECES,
     **others: Any,
 ) -> Plan:
-    """A constant factor per update, down to `final` of the peak rate, above 0.
+    """A constant factor per update, down to `final` of the peak rate, above 0, after a warm-up.
 
     >>> exponential(1.0, steps=4, batch_size=64, final=0.0625).learning_rate
     array([1.   , 0.5  , 0.25 , 0.125])
     """
-    require(0 < final <= 1, "final", final, "give a share of the peak rate above 0 and at most 1")
-    return _plan(learning_rate, steps, batch_size, warmup, pieces, lambda u, t: final**u, others)
+    given = {"steps": steps, "warmup": warmup, "warmup_steps": warmup_steps, "final": final}
+    return FAMILIES["exponential"].plan(learning_rate, batch_size, pieces, others, **given)
 
 
 def inverse_sqrt(
     learning_rate: float,
     steps: int,
     batch_size: float,
+    *,
     timescale: float | None = None,
-    warmup: int = 0,
+    timescale_steps: float | None = None,
+    warmup: float | None = None,
+    warmup_steps: int | None = None,
     pieces: int = PIECES,
     **others: Any,
 ) -> Plan:
-    """The rate falls as one over the square root of time (Vaswani et al. 2017), from `timescale` updates on.
+    """The rate falls as one over the square root of time (Vaswani et al. 2017), after a warm-up.
 
-    `timescale` is the warm-up's length by default, or 1 without one.
+    `timescale`, a share of the run, or `timescale_steps`, in updates, is one update more than the warm-up by default, so that
+    the rate is `sqrt((w + 1) / (t + 1))` of the peak.
 
     >>> inverse_sqrt(1.0, steps=4, batch_size=64).learning_rate.round(3)
     array([1.   , 0.707, 0.577, 0.5  ])
     """
-    scale = float(max(warmup, 1) if timescale is None else timescale)
-    require(scale > 0, "timescale", timescale, "give a number of updates above 0")
-    return _plan(learning_rate, steps, batch_size, warmup, pieces, lambda u, t: 1 / np.sqrt(1 + t / scale), others)
-
-
-COOLDOWNS: Mapping[str, Callable[[Any, float], Any]] = MappingProxyType(
-    {
-        "linear": lambda v, final: 1 - (1 - final) * v,
-        "sqrt": lambda v, final: 1 - (1 - final) * np.sqrt(v),
-        "exponential": lambda v, final: final**v,
-    }
-)
-"""Shapes of the cooldown of `wsd` over `v = 0 .. 1`; "sqrt" is `1 - sqrt(v)`."""
+    given = {"steps": steps, "warmup": warmup, "warmup_steps": warmup_steps}
+    given |= {"timescale": timescale, "timescale_steps": timescale_steps}
+    return FAMILIES["inverse_sqrt"].plan(learning_rate, batch_size, pieces, others, **given)
 
 
 def wsd(
     learning_rate: float,
     steps: int,
     batch_size: float,
-    cooldown: float = 0.2,
+    *,
+    cooldown: float | None = None,
+    cooldown_steps: int | None = None,
     shape: str = "linear",
     final: float | None = None,
-    warmup: int = 0,
+    warmup: float | None = None,
+    warmup_steps: int | None = None,
+    warmup_shape: str = "linear",
     pieces: int = PIECES,
     **others: Any,
 ) -> Plan:
-    """Warm-up, stable, decay: the peak rate, then a cooldown over the last share `cooldown` of the run.
+    """Warm-up, stable, decay: the peak rate, then a cooldown over the last share `cooldown` of the run, 0.2 by default.
 
-    Shapes are "linear", "sqrt" (`1 - sqrt`, Hägele et al. 2024) and "exponential"; the rate ends at `final` of the peak, by
-    default 0, or 0.01 for the exponential one.
+    Shapes are "linear", "cosine", "sqrt" (`1 - sqrt`, Hägele et al. 2024; "1-sqrt" in `transformers`) and "exponential"; the
+    rate ends at `final` of the peak, by default 0, or 0.01 for the exponential one. `warmup_shape` is one of the first three.
+    The warm-up climbs from 0 whatever `final` is; `transformers` lets it begin at its `min_lr_ratio`.
 
     >>> wsd(1.0, steps=10, batch_size=64, cooldown=0.4).learning_rate
-    array([1.  , 1.  , 1.  , 1.  , 1.  , 1.  , 1.  , 0.75, 0.5 , 0.25])
+    array([1.  , 1.  , 0.75, 0.5 , 0.25])
     """
-    check_choice("shape", shape, COOLDOWNS)
-    final = _share("final", (0.01 if shape == "exponential" else 0.0) if final is None else final)
-    require(final > 0 or shape != "exponential", "final", final, "an exponential cooldown needs a share above 0")
-    cooldown = _share("cooldown", cooldown)
-    stable = 1 - cooldown
-    check_steps("steps", steps)
-
-    def multiplier(u: Any, t: Any) -> Any:
-        v = np.clip((u - stable) / cooldown, 0, 1) if cooldown > 0 else 0.0 * u
-        return COOLDOWNS[shape](v, final)
-
-    start = warmup + round((steps - warmup) * stable)
-    return _plan(learning_rate, steps, batch_size, warmup, pieces, multiplier, others, [start])
+    given = {"steps": steps, "warmup": warmup, "warmup_steps": warmup_steps, "warmup_shape": warmup_shape}
+    given |= {"cooldown": cooldown, "cooldown_steps": cooldown_steps, "shape": shape, "final": final}
+    return FAMILIES["wsd"].plan(learning_rate, batch_size, pieces, others, **given)
 
 
 def step_decay(
     learning_rate: float,
     steps: int,
     batch_size: float,
+    *,
     factor: float = 2.0,
     drops: int = 10,
     hold: float = 0.5,
     final: float | None = None,
-    warmup: int = 0,
+    warmup: float | None = None,
+    warmup_steps: int | None = None,
     pieces: int = PIECES,
     **others: Any,
 ) -> Plan:
     """The peak rate for a share `hold` of the run, then divided by `factor` in each of `drops` equal parts of the rest.
 
-    With `final`, the factor is such that the last part has that share of the peak: `factor = final^(-1/drops)`. `pieces`
-    only divides the warm-up; the plateaus are exact.
+    With `final`, the factor is such that the last part has that share of the peak: `factor = final^(-1/drops)`. `hold` counts
+    from the start of the run, a warm-up included; `pieces` only divides the warm-up, the plateaus are exact.
 
     >>> step_decay(1.0, steps=8, batch_size=64, drops=2)
     3 pieces, 8 steps, 512 examples
 
     Source: Smith et al. 2020, appendices A (the defaults) and G (`final`).
     """
-    require(int(drops) == drops and drops >= 0, "drops", drops, "give a whole number of drops")
-    hold = _share("hold", hold)
-    if final is not None:
-        require(0 < final <= 1, "final", final, "give a share of the peak rate above 0 and at most 1")
-        factor = final ** (-1 / max(int(drops), 1))
-    require(factor > 0, "factor", factor, "give a factor above 0")
-    check_steps("steps", steps)
-    starts = [int(np.ceil(steps * (hold + (1 - hold) * k / max(drops, 1)) - 1e-9)) for k in range(int(drops))]
-
-    def multiplier(u: Any, t: Any) -> Any:
-        return factor ** -np.searchsorted(starts, warmup + t, side="right").astype(float)
-
-    return _plan(learning_rate, steps, batch_size, warmup, pieces if warmup else 1, multiplier, others, starts)
-
-
-FAMILIES: Mapping[str, Callable[..., Plan]] = MappingProxyType(
-    {family.__name__: family for family in (constant, step_decay, cosine, linear, exponential, inverse_sqrt, wsd)}
-)
-"""Families by name."""
-
-
-def options(family: str) -> list[str]:
-    """Names of a family's own arguments.
-
-    >>> options("wsd")
-    ['cooldown', 'shape', 'final', 'warmup']
-    """
-    check_choice("family", family, FAMILIES)
-    common = ("learning_rate", "steps", "batch_size", "pieces", "others")
-    return [name for name in inspect.signature(FAMILIES[family]).parameters if name not in common]
-
-
-def _plan(
-    peak: float,
-    steps: int,
-    batch_size: float,
-    warmup: int,
-    pieces: int,
-    multiplier: Callable[[Any, Any], Any],
-    others: dict[str, Any],
-    knots: Iterable[int] = (),
-) -> Plan:
-    """Equal pieces, cut at the knots too, each with the multiplier of its middle."""
-    check_steps("steps", steps)
-    check_steps("warmup", warmup)
-    require(steps >= 1, "steps", steps, "give at least one")
-    require(warmup < steps, "warmup", warmup, f"give fewer updates than the run has, {steps}")
-    require(
-        np.isfinite(pieces) and int(pieces) == pieces and pieces >= 1,
-        "pieces",
-        pieces,
-        "give a whole number of pieces, at least 1",
-    )
-    cuts = np.round(np.linspace(0, steps, int(min(pieces, steps)) + 1)).astype(int)
-    edges = np.unique(np.concatenate([cuts, np.clip([warmup, *knots], 0, steps)]).astype(int))
-    middle = (edges[:-1] + edges[1:] - 1) / 2
-    after = np.maximum(middle - warmup, 0)
-    rest = multiplier(after / (steps - warmup), after)
-    values = np.where(middle < warmup, (middle + 1) / (warmup + 1), rest)
-    return Plan(peak * values, steps=np.diff(edges), batch_size=batch_size, **others)
-
-
-def _share(name: str, value: float) -> float:
-    require(0 <= value <= 1, name, value, "give a share from 0 to 1")
-    return float(value)
+    given = {"steps": steps, "warmup": warmup, "warmup_steps": warmup_steps}
+    given |= {"factor": factor, "drops": drops, "hold": hold, "final": final}
+    return FAMILIES["step_decay"].plan(learning_rate, batch_size, pieces, others, **given)

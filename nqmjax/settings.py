@@ -4,7 +4,6 @@ Notation of the literature on scaling laws: a model of `N` parameters makes `K` 
 """
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -13,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nqmjax.checks import check_values, numeric, require
-from nqmjax.schedules import FAMILIES, options
+from nqmjax.schedule_families import FAMILIES, options
+from nqmjax.schedule_phases import Phase, borders, means
 
 RESOLUTION = 1000
 """Updates for each piece of a schedule at which its multipliers are averaged."""
@@ -49,7 +49,7 @@ class Schedule(NamedTuple):
       family: a name in `nqmjax.schedules.FAMILIES`.
       warmup: share of the run that is a linear warm-up, below 1.
       options: the family's own options as pairs of a name and a value, see `nqmjax.schedules.options`: `final` is a share of
-        the peak, `cooldown`, `hold` and here `timescale` too are shares of the run. What is not named has its default.
+        the peak, `cooldown`, `hold` and `timescale` are shares of the run. What is not named has its default.
 
     >>> print(Schedule("wsd", options=(("cooldown", 0.3),)))
     wsd, warmup 0.01, cooldown 0.3
@@ -75,31 +75,27 @@ class Schedule(NamedTuple):
 
         >>> shares, multipliers = Schedule("wsd", warmup=0.1, options=(("cooldown", 0.5),)).pieces(4)
         >>> shares, multipliers.round(3)
-        (array([0.1 , 0.45, 0.2 , 0.25]), array([0.5  , 1.   , 0.778, 0.278]))
+        (array([0.1 , 0.4 , 0.25, 0.25]), array([0.5 , 1.  , 0.75, 0.25]))
         """
         check_schedule(self)
         require(int(count) == count and count >= 1, "count", count, "give a whole number of pieces, at least 1")
         steps = RESOLUTION * int(count)
-        plan = functools.partial(FAMILIES[self.family], 1.0, steps, 1, **self._of_length(steps))
-        coarse, fine = plan(pieces=count), plan(pieces=steps)
-        multiplier = np.repeat(fine.learning_rate, fine.steps.astype(int))
-        starts = np.concatenate([[0], np.cumsum(coarse.steps)[:-1]]).astype(int)
-        means = np.add.reduceat(multiplier, starts) / coarse.steps
-        new = np.concatenate([[True], abs(np.diff(means)) > 1e-12])
-        return np.add.reduceat(coarse.steps, np.flatnonzero(new)) / steps, means[new]
+        phases = self._phases(steps)
+        edges = np.union1d(np.arange(0, steps + 1, RESOLUTION), borders(phases))
+        multipliers = means(phases, edges)
+        new = np.flatnonzero(np.concatenate([[True], abs(np.diff(multipliers)) > 1e-12]))
+        return np.add.reduceat(np.diff(edges), new) / steps, multipliers[new]
 
-    def _of_length(self, steps: int) -> dict[str, Any]:
-        """The family's arguments in a run of so many updates."""
-        warmup = int(np.clip(round(self.warmup * steps), self.warmup > 0, steps - 1))
-        arguments = {**dict(self.options), "warmup": warmup}
-        if "timescale" in arguments:
-            arguments["timescale"] *= steps
-        elif self.family == "inverse_sqrt":
+    def _phases(self, steps: int) -> list[Phase]:
+        """The phases of a run of so many updates."""
+        named = dict(self.options)
+        if self.family == "inverse_sqrt" and "timescale" not in named:
             remedy = (
                 "give a warm-up, whose length is the timescale of inverse_sqrt, or the option timescale, a share of the run"
             )
-            require(warmup > 0, "schedule.warmup", self.warmup, remedy)
-        return arguments
+            require(self.warmup > 0, "schedule.warmup", self.warmup, remedy)
+            named["timescale"] = self.warmup
+        return FAMILIES[self.family].phases(steps, self.warmup, **named)
 
     def __str__(self) -> str:
         return ", ".join([self.family, *(f"{name} {value}" for name, value in (("warmup", self.warmup), *self.options))])

@@ -6,17 +6,18 @@ best plan for `T` steps and `D` examples (`optimize_schedule`), minimised over t
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from nqmjax.checks import check_target, require
+from nqmjax.checks import check_target, require, scalar, whole
 from nqmjax.frontdoor import check_run
+from nqmjax.learning_rate_caps import AT_CAP, chosen_cap
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.plans import Plan
 from nqmjax.problem import NoisyQuadratic
-from nqmjax.schedule_search import OptimizedPlan, optimize_schedule
+from nqmjax.schedule_search import optimize_schedule
 
 MOST_STEPS = 2**31 - 1
 SCAN = 9
@@ -43,12 +44,13 @@ class TimeModel(NamedTuple):
 
 
 class TimedPlan(NamedTuple):
-    """A plan, its final risk, the seconds it takes, and whether its optimisation converged."""
+    """A plan, its final risk, the seconds it takes, whether its optimisation converged, and whether a rate lies at the cap."""
 
     plan: Plan
     risk: float
     seconds: float
     converged: bool
+    at_cap: bool
 
 
 def best_plan_in_time(
@@ -57,6 +59,7 @@ def best_plan_in_time(
     seconds: float,
     time: TimeModel,
     pieces: int = 10,
+    *,
     over: Sequence[str] = ("learning_rate",),
     max_learning_rate: float | None = None,
     constant_batch: bool = False,
@@ -69,14 +72,14 @@ def best_plan_in_time(
       optimizer: scalar hyperparameters; those not named in `over` keep their values.
       seconds: time budget.
       time: seconds per step, and the cap of the batch size.
-      pieces: pieces of the plan, equal in steps.
+      pieces: pieces of the plan, equal in steps; fewer where it has fewer steps.
       over: hyperparameters that change from piece to piece, see `optimize_schedule`.
       max_learning_rate: cap of the rate; by default `learning_rate_cap`, inf for none.
       constant_batch: keep the batch size the same throughout.
       progress: show a bar when the run takes longer than two seconds.
 
     Returns:
-      `TimedPlan`; batch sizes are real numbers.
+      `TimedPlan`; batch sizes are real numbers, see `Plan.whole_batches`.
 
     Raises:
       ValueError: an argument is out of its range, or the budget does not pay for one step.
@@ -88,24 +91,23 @@ def best_plan_in_time(
     """
     check_run(problem, optimizer, 1.0)
     _check_time(time)
+    pieces, cap = whole("pieces", pieces), chosen_cap(problem, optimizer, max_learning_rate)
     step = time.fixed + time.per_example
-    require(seconds >= step, "seconds", seconds, f"one step of one example takes {step:g}: give more")
+    require(scalar("seconds", seconds) >= step, "seconds", seconds, f"one step of one example takes {step:g}: give more")
     require(seconds < math.inf, "seconds", seconds, "give a finite time")
     most = min(seconds / step, MOST_STEPS)
     # With a cap of the batch size, fewer steps cannot spend the time: then more of it does not help.
     tried: dict[int, TimedPlan] = {}
+    how: dict[str, Any] = {"max_learning_rate": max_learning_rate, "over": over, "batch_sizes": (1.0, time.max_batch_size)}
 
     def best(steps: int) -> TimedPlan:
         if steps not in tried:
             batch = (seconds / steps - time.fixed) / time.per_example if time.per_example > 0 else time.max_batch_size
             batch = float(np.clip(batch, 1.0, time.max_batch_size))
-            count = min(pieces, steps)
             examples = None if constant_batch else batch * steps
-            limits = (1.0, time.max_batch_size)
-            found: OptimizedPlan = optimize_schedule(
-                problem, optimizer, batch, steps, count, max_learning_rate, over, examples, limits
-            )
-            tried[steps] = TimedPlan(found.plan, found.risk, time.seconds(found.plan), found.converged)
+            found = optimize_schedule(problem, optimizer, batch, steps, min(pieces, steps), examples=examples, **how)
+            at_cap = found.plan.learning_rate.max() >= cap * (1 - AT_CAP)
+            tried[steps] = TimedPlan(found.plan, found.risk, time.seconds(found.plan), found.converged, bool(at_cap))
             bar.update()
         return tried[steps]
 
@@ -126,6 +128,7 @@ def fastest_plan(
     target: float,
     time: TimeModel,
     pieces: int = 10,
+    *,
     over: Sequence[str] = ("learning_rate",),
     max_learning_rate: float | None = None,
     constant_batch: bool = False,
@@ -138,7 +141,7 @@ def fastest_plan(
       optimizer: scalar hyperparameters; those not named in `over` keep their values.
       target: risk to reach, the irreducible loss included.
       time: seconds per step, and the cap of the batch size.
-      pieces: pieces of the plan, equal in steps.
+      pieces: pieces of the plan, equal in steps; fewer where it has fewer steps.
       over: hyperparameters that change from piece to piece, see `optimize_schedule`.
       max_learning_rate: cap of the rate; by default `learning_rate_cap`, inf for none.
       constant_batch: keep the batch size the same throughout.
@@ -156,12 +159,16 @@ def fastest_plan(
     (True, 4.0)
     """
     check_target(target)
+    scalar("target", target)
     low_risk, high_risk = float(problem.irreducible), float(problem.initial_risk)
     require(low_risk < target < high_risk, "target", target, f"give a risk above {low_risk:g} and below {high_risk:g}")
     _check_time(time)
 
+    how: dict[str, Any] = {"over": over, "max_learning_rate": max_learning_rate, "constant_batch": constant_batch}
+    how["progress"] = progress
+
     def best(seconds: float) -> TimedPlan:
-        return best_plan_in_time(problem, optimizer, seconds, time, pieces, over, max_learning_rate, constant_batch, progress)
+        return best_plan_in_time(problem, optimizer, seconds, time, pieces, **how)
 
     low = time.fixed + time.per_example
     found, high = best(low), low
@@ -180,9 +187,15 @@ def fastest_plan(
 
 
 def _check_time(time: TimeModel) -> None:
+    require(isinstance(time, TimeModel), "time", repr(time), "give a TimeModel of the seconds of a step and of an example")
     for name in ("fixed", "per_example"):
-        value = getattr(time, name)
+        value = scalar(name, getattr(time, name))
         require(0 <= value < math.inf, name, value, "give seconds, 0 or more")
     require(time.fixed + time.per_example > 0, "fixed and per_example", 0, "a step must take some time")
     require(time.per_example > 0 or time.max_batch_size < math.inf, "max_batch_size", "inf", "give it: examples cost nothing")
-    require(time.max_batch_size >= 1, "max_batch_size", time.max_batch_size, "give a batch size of at least 1")
+    require(
+        scalar("max_batch_size", time.max_batch_size) >= 1,
+        "max_batch_size",
+        time.max_batch_size,
+        "give a batch size of at least 1",
+    )

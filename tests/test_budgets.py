@@ -3,8 +3,10 @@ import pytest
 
 import nqmjax as nq
 from nqmjax import schedules
-from nqmjax.budgets import budget_curve, budget_regimes, stretched, transfer
+from nqmjax.budgets import budget_curve, budget_regimes
 from nqmjax.comparison import COMPARED, compare_schedules, tune_family
+from nqmjax.learning_rate_caps import caps_of_pieces, learning_rate_cap
+from nqmjax.transfers import stretched, transfer
 
 PAPER = nq.power_law(10_000).quantize(100)
 
@@ -66,7 +68,7 @@ def test_transfer_follows_the_linear_rule_while_noise_dominates():
 
 def test_transfer_to_the_same_batch_size_changes_nothing():
     plan = schedules.linear(0.1, 500, 16)
-    table = transfer(nq.power_law(20), nq.SGD(0.1), plan, 16, ["none", "linear", "sqrt"])
+    table = transfer(nq.power_law(20), nq.SGD(0.1), plan, 16, rules=["none", "linear", "sqrt"])
     for name in ("risk_same_examples", "risk_same_steps"):
         np.testing.assert_allclose(table[name], table.attrs["risk"], rtol=1e-12)
 
@@ -87,6 +89,37 @@ def test_families_are_compared_at_their_best():
             assert nq.run(problem, optimizer, moved)[-1] > risk or factor * settings["learning_rate"] > 1.98
 
 
+def test_tuned_rates_stay_below_the_edge_of_every_piece_unless_asked_otherwise():
+    problem, sgd, heavy = nq.power_law(100), nq.SGD(0.1), nq.HeavyBall(0.1, 0.9)
+    cap = learning_rate_cap(problem, sgd)
+    assert cap == pytest.approx(2 / 1.01)
+    table = budget_curve(problem, sgd, [4, 1024], examples=20_000, progress=False)
+    assert table.at_cap.values.tolist() == [False, True]
+    assert float(table.learning_rate.max()) <= cap
+    free = budget_curve(problem, sgd, [1024], examples=20_000, max_learning_rate=np.inf, progress=False)
+    assert float(free.learning_rate[0]) > cap, "beyond the edge some pieces explode and come back"
+    asked = budget_curve(problem, sgd, [1024], examples=20_000, max_learning_rate=0.5, progress=False)
+    assert float(asked.learning_rate[0]) == pytest.approx(0.5, rel=1e-6)
+    assert bool(asked.at_cap[0])
+    plan = nq.Plan([1.0, 0.2], [15, 15], 4096, momentum=[0.9, 0.0])
+    np.testing.assert_allclose(caps_of_pieces(problem, heavy, plan), [3.8 / 1.01, 2 / 1.01], rtol=1e-9)
+    slow_last = plan.replace(learning_rate=[0.1, 0.1])
+    for recipe in (plan, slow_last):
+        moved = transfer(problem, heavy, recipe, 2**13, rules=["tuned"])
+        factor = float(moved[["rate_factor_same_examples", "rate_factor_same_steps"]].to_array().max())
+        assert (recipe.learning_rate * factor <= caps_of_pieces(problem, heavy, recipe) * (1 + 1e-12)).all()
+        assert bool(moved.at_cap[0]) == (factor >= moved.attrs["largest_rate_factor"] * 0.999)
+
+
+def test_rates_in_the_units_of_a_network_are_refused_with_the_remedy():
+    recipe = schedules.cosine(3e-4, 20_000, 32)
+    with pytest.raises(ValueError, match=r"learning_rate is 0.0003: this is 1/.* of the best one; rates are in units where"):
+        transfer(PAPER, nq.SGD(0.1), recipe, 256)
+    steep = nq.from_spectrum(1500 * PAPER.curvature, count=PAPER.count)
+    table = transfer(steep, nq.SGD(0.1), recipe, 256, rules=["none"])
+    assert 0.01 < table.attrs["own_rate_factor"] < 100
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -96,7 +129,16 @@ def test_families_are_compared_at_their_best():
         (lambda p, o: budget_curve(p, o, 4, steps=0), "steps is 0"),
         (lambda p, o: budget_curve(p, o, 4, steps=10, warmup=1.0), "warmup is 1.0"),
         (lambda p, o: transfer(p, o, schedules.cosine(0.1, 10, 4), 0.5), "batch_size is 0.5"),
-        (lambda p, o: transfer(p, o, schedules.cosine(0.1, 10, 4), 8, ["lin"]), "rule is 'lin'"),
+        (lambda p, o: transfer(p, o, schedules.cosine(0.1, 10, 4), 8, rules=["lin"]), "rule is 'lin'"),
+        (lambda p, o: budget_curve(p, o, 4, examples="a"), "examples is 'a'"),
+        (lambda p, o: budget_curve(p, o, [[4]], examples=10), "the shape of batch_size"),
+        (lambda p, o: budget_curve(p, o, 4, steps=10, max_learning_rate=0), "max_learning_rate is 0"),
+        (lambda p, o: transfer(p, o, "plan", 8), "plan is 'plan': give a Plan"),
+        (lambda p, o: transfer(p, o, schedules.cosine(0.1, 10, 4), [8, 16]), "the shape of batch_size"),
+        (lambda p, o: compare_schedules(p, o, 4, 10, "wsd"), "families is 'wsd': give a list"),
+        (lambda p, o: compare_schedules(p, o, 4, 10, ["cosine"], pieces=11), "pieces is 11: give from 1 to 10"),
+        (lambda p, o: tune_family(p, o, 4, 10, "cosine", pieces=None), "pieces is None"),
+        (lambda p, o: tune_family(p, o, "a", 10, "cosine"), "batch_size is 'a'"),
         (lambda p, o: compare_schedules(p, o, 4, 10, ["wsd"]), "family is 'wsd'"),
         (lambda p, o: tune_family(p, o, 4, 0, "cosine"), "steps is 0"),
         (lambda p, o: tune_family(p, o, 4, 10, "cosine", max_learning_rate=0), "max_learning_rate is 0"),

@@ -69,5 +69,10 @@ def test_plans_that_diverge_are_named():
     plan = nq.Plan([3.0, 3.0], steps=1000, batch_size=16)
     with pytest.raises(ValueError, match="it diverges: lower its learning rates"):
         nq.optimal_batch_sizes(nq.power_law(10), nq.SGD(0.1), plan, examples=32_000)
+    # 50 updates at a rate of 5 come to a risk of 1e58, which is a number but no plan.
+    with pytest.raises(ValueError, match=r"final risk of the plan is .*e.5.: it diverges: keep rates below the stability edge"):
+        nq.optimal_batch_sizes(nq.power_law(10), nq.SGD(0.1), plan.replace(learning_rate=5.0, steps=25), examples=800)
+    near = nq.power_law(10, initial=1e-6)  # where noise takes a stable plan above its start, it is kept
+    nq.optimal_batch_sizes(near, nq.SGD(0.1), plan.replace(learning_rate=0.5), examples=32_000)
     with pytest.raises(ValueError, match="examples is inf"):
         nq.optimal_batch_sizes(nq.power_law(10), nq.SGD(0.1), plan.replace(learning_rate=0.1), examples=np.inf)

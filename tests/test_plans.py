@@ -1,3 +1,5 @@
+import pickle
+
 import jax
 import numpy as np
 import pytest
@@ -103,6 +105,22 @@ def test_units_are_never_mixed():
         plan.epochs(0)
 
 
+def test_a_plan_never_changes_and_travels_as_a_pytree():
+    plan = Plan([0.3, 0.1], [10, 20], [4, 8], momentum=0.9)
+    for change in (
+        lambda: setattr(plan, "steps", 3),
+        lambda: plan.hyperparameters.__setitem__("momentum", 0.5),
+        lambda: plan.learning_rate.__setitem__(0, 0.5),
+        lambda: plan.batch_size.__setitem__(0, 1.0),
+    ):
+        with pytest.raises((AttributeError, TypeError, ValueError)):
+            change()
+    assert len(jax.tree.leaves(plan)) == 4
+    for copy in (pickle.loads(pickle.dumps(plan)), jax.tree.map(np.asarray, plan), plan.replace()):
+        np.testing.assert_array_equal(copy.hyperparameters["momentum"], [0.9, 0.9])
+        np.testing.assert_array_equal(copy.batch_size, [4, 8])
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -111,6 +129,9 @@ def test_units_are_never_mixed():
         (lambda: Plan([], 10, 4), "the number of pieces is 0"),
         (lambda: Plan("fast", 10, 4), "learning_rate is 'fast'"),
         (lambda: Plan([0.1, 0.2], [10, 0], 4), r"steps\[1\] is 0.0: each piece needs at least one step"),
+        (lambda: Plan([0.1, 0.2], "a", 4), "steps is 'a'"),
+        (lambda: Plan([[0.1], [0.1, 0.2]], 10, 4), "learning_rate is "),
+        (lambda: Plan(None, 10, 4), "learning_rate is None"),
         (lambda: Plan([0.1, 0.2], [10, 2.5], 4), r"steps\[1\] is 2.5: give whole numbers"),
         (lambda: Plan([0.1, -0.2], 10, 4), r"learning_rate\[1\] is -0.2"),
         (lambda: Plan(0.1, 10, [4, 0.5]), r"batch_size\[1\] is 0.5"),

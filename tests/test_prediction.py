@@ -194,7 +194,7 @@ def test_schedules_matter_to_a_law_that_follows_them():
 
 
 def cosine_plan(steps, batch_size, pieces):
-    return nq.schedules.cosine(0.003, steps, batch_size, warmup=steps // 100, pieces=pieces)
+    return nq.schedules.cosine(0.003, steps, batch_size, warmup=0.01, pieces=pieces)
 
 
 def test_a_plan_of_many_pieces_is_the_schedule():

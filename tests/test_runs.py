@@ -28,7 +28,7 @@ FAMILIES = [
     Schedule("inverse_sqrt", 0.01),
     Schedule("inverse_sqrt", 0.0, (("timescale", 0.003),)),
     Schedule("wsd", 0.01, (("cooldown", 0.13),)),
-    *(Schedule("wsd", 0.01, (("cooldown", 0.4), ("shape", shape))) for shape in schedules.COOLDOWNS),
+    *(Schedule("wsd", 0.01, (("cooldown", 0.4), ("shape", shape))) for shape in ("linear", "cosine", "sqrt", "exponential")),
     Schedule("step_decay", 0.01),
     Schedule("step_decay", 0.0, (("factor", 3.0), ("drops", 4))),
 ]
@@ -63,11 +63,7 @@ def table(tmp_path):
 
 def per_step(schedule, steps):
     """The multiplier of each update of a run of so many, as `nqmjax.schedules` defines it."""
-    options = dict(schedule.options)
-    if "timescale" in options:
-        options["timescale"] *= steps
-    family = schedules.FAMILIES[schedule.family]
-    plan = family(1.0, steps, 8, warmup=round(schedule.warmup * steps), pieces=steps, **options)
+    plan = getattr(schedules, schedule.family)(1.0, steps, 8, warmup=schedule.warmup, pieces=steps, **dict(schedule.options))
     return np.repeat(plan.learning_rate, plan.steps.astype(int))
 
 

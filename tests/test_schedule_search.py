@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 import nqmjax as nq
-from nqmjax import schedule_search
+from nqmjax import schedule_problem
+from nqmjax.learning_rate_caps import learning_rate_cap
 
 PAPER = nq.power_law(10_000).quantize(100)
 
@@ -16,20 +17,22 @@ def paper_cap(power):
 )
 def test_fewest_steps_are_reached_and_minimal(power, batch_size, pieces):
     optimizer = nq.Preconditioned(nq.SGD(0.1), power)
-    found = nq.steps_to_target_with_schedule(PAPER, optimizer, batch_size, 0.01, pieces, paper_cap(power))
+    found = nq.steps_to_target_with_schedule(PAPER, optimizer, batch_size, 0.01, pieces, max_learning_rate=paper_cap(power))
     assert found.converged
     assert found.plan.total_steps == found.steps
     assert found.plan.learning_rate.max() <= paper_cap(power) * (1 + 1e-12)
     assert nq.run(PAPER, optimizer, found.plan)[-1] <= 0.01
     fewer = min(int(0.995 * found.steps), int(found.steps) - 1)
-    best = nq.optimize_schedule(PAPER, optimizer, batch_size, fewer, min(pieces, fewer), paper_cap(power), starts=5)
+    best = nq.optimize_schedule(
+        PAPER, optimizer, batch_size, fewer, min(pieces, fewer), max_learning_rate=paper_cap(power), starts=5
+    )
     assert best.risk > 0.01
 
 
 def test_published_totals():
     """The authors' notebook, whose search stops early, has 17,380 and 16,500 (10 and 50 pieces, power 0, batch size 64)."""
     for pieces, published in [(10, 17_380), (50, 16_500)]:
-        found = nq.steps_to_target_with_schedule(PAPER, nq.SGD(0.1), 64, 0.01, pieces, paper_cap(0))
+        found = nq.steps_to_target_with_schedule(PAPER, nq.SGD(0.1), 64, 0.01, pieces, max_learning_rate=paper_cap(0))
         assert 0.98 * published <= found.steps <= published
 
 
@@ -47,7 +50,7 @@ def test_an_optimum_is_no_worse_than_its_neighbours(optimizer, over):
     best = nq.optimize_schedule(problem, optimizer, 64, 300, pieces=4, over=over)
     assert best.converged
     rng = np.random.default_rng(0)
-    cap = schedule_search.learning_rate_cap(problem, optimizer)
+    cap = learning_rate_cap(problem, optimizer)
     for _ in range(20):
         moved = {name: best.plan.hyperparameters[name] * rng.uniform(0.98, 1.02, 4) for name in over}
         moved["learning_rate"] = np.minimum(moved["learning_rate"], cap)
@@ -93,6 +96,12 @@ def test_targets_at_the_ends():
         ({"batch_size": [1, 2]}, "the shape of batch_size"),
         ({"examples": 5.0}, "examples is 5: give at least 100"),
         ({"starts": 0}, "starts is 0"),
+        ({"starts": None}, "starts is None"),
+        ({"steps": "a"}, "steps is 'a'"),
+        ({"pieces": None}, "pieces is None"),
+        ({"over": None}, "over is None"),
+        ({"examples": "a"}, "examples is 'a'"),
+        ({"max_learning_rate": "a"}, "max_learning_rate is 'a'"),
     ],
 )
 def test_bad_input(arguments, message):
@@ -103,9 +112,9 @@ def test_bad_input(arguments, message):
 def test_searches_of_like_lengths_compile_once():
     problem = nq.power_law(7)
     nq.optimize_schedule(problem, nq.SGD(0.1), 4, 900, pieces=5)
-    compiled = schedule_search._risk_and_slope._cache_size()
+    compiled = schedule_problem._risk_and_slope._cache_size()
     nq.optimize_schedule(problem, nq.SGD(0.3), 7, 1000, pieces=5)
-    assert schedule_search._risk_and_slope._cache_size() == compiled
+    assert schedule_problem._risk_and_slope._cache_size() == compiled
 
 
 @pytest.mark.parametrize("optimizer", [nq.SGD(0.1), nq.HeavyBall(0.1, 0.9), nq.Averaged(nq.SGD(0.1), 0.9)])

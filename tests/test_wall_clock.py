@@ -27,6 +27,7 @@ def test_memory_caps_the_batch():
     found = nq.best_plan_in_time(PROBLEM, OPTIMIZER, 2, time, pieces=4)
     np.testing.assert_allclose(found.plan.batch_size, 16)
     assert found.plan.total_steps == 100
+    assert nq.best_plan_in_time(PROBLEM, OPTIMIZER, 2, time, pieces=4, max_learning_rate=0.01).at_cap
 
 
 def test_the_fastest_plan_reaches_the_target_and_less_time_does_not():
@@ -40,6 +41,10 @@ def test_the_fastest_plan_reaches_the_target_and_less_time_does_not():
     ("arguments", "message"),
     [
         ({"seconds": 0.001}, "seconds is 0.001: one step of one example takes 0.0201"),
+        ({"seconds": "a"}, "seconds is 'a'"),
+        ({"pieces": None}, "pieces is None"),
+        ({"time": 3}, "time is 3: give a TimeModel"),
+        ({"max_learning_rate": "a"}, "max_learning_rate is 'a'"),
         ({"time": nq.TimeModel(-1, 1)}, "fixed is -1"),
         ({"time": nq.TimeModel(0, 0)}, "a step must take some time"),
         ({"time": nq.TimeModel(1, 0)}, "max_batch_size is inf"),

@@ -25,7 +25,7 @@ schedule = App(
 
 COMPARE_HELP = """\
 Families: constant, step_decay (constant for half of the run, then ten drops),
-cosine, linear, exponential, inverse_sqrt, wsd_linear, wsd_sqrt and
+cosine, linear, exponential, inverse_sqrt, wsd_linear, wsd_cosine, wsd_sqrt and
 wsd_exponential (warm-up, stable, decay with that cooldown). Each is tuned: peak
 rate, warm-up, final rate, length of the cooldown.
 
@@ -44,7 +44,7 @@ def compare(
     steps: Annotated[int, Parameter(group=QUESTION, converter=whole)],
     families: Words = ("all",),
     max_learning_rate: Number = None,
-    warmup: Annotated[bool, Parameter(group=QUESTION)] = True,
+    tune_warmup: Annotated[bool, Parameter(group=QUESTION)] = True,
     method: Method = None,
     problem: Problem = None,
     output: Annotated[Path, Parameter(name=OUTPUT_NAMES, group=OUTPUT)] = Path("nqmjax-schedules"),
@@ -57,12 +57,12 @@ def compare(
       steps: Updates of the run.
       families: Which ones; see below.
       max_learning_rate: Cap of all rates, inf for none. [default: just inside the stability edge]
-      warmup: Tune the length of a warm-up too.
+      tune_warmup: Tune the length of a warm-up too.
       output: The figure is OUTPUT.png and the table OUTPUT.nc.
     """
     from nqmjax.cli import plan_jobs
 
-    plan_jobs.compare(problem, method, batch_size, steps, families, max_learning_rate, warmup, output, force)
+    plan_jobs.compare(problem, method, batch_size, steps, families, max_learning_rate, tune_warmup, output, force)
 
 
 OPTIMIZE_HELP = """\
@@ -91,7 +91,7 @@ def optimize(
     step_seconds: Number = None,
     example_seconds: Number = None,
     max_batch_size: Number = None,
-    pieces: Annotated[int, Parameter(group=QUESTION, converter=whole)] = 10,
+    pieces: Count = None,
     over: Words = ("learning_rate",),
     ramp: Annotated[bool, Parameter(group=QUESTION, negative=())] = False,
     max_learning_rate: Number = None,
@@ -110,7 +110,7 @@ def optimize(
       step_seconds: Seconds that a step takes whatever its batch.
       example_seconds: Seconds that each example of a batch adds.
       max_batch_size: Largest batch that fits into memory.
-      pieces: Pieces of the plan, of equal length.
+      pieces: Pieces of the plan, of equal length. [default: 10, or one for each update]
       over: What changes from piece to piece: learning_rate, momentum, decay, nu.
       ramp: Let the batch size change too, with as many examples in all.
       max_learning_rate: Cap of the rate, inf for none. [default: just inside the stability edge]
@@ -140,7 +140,7 @@ def batch_schedule(
     learning_rate: Number = None,
     steps: Count = None,
     batch_size: Annotated[str | None, Parameter(group=QUESTION)] = None,
-    pieces: Annotated[int, Parameter(group=QUESTION, converter=whole)] = 10,
+    pieces: Count = None,
     examples: Number = None,
     smallest: Annotated[float, Parameter(group=QUESTION)] = 1.0,
     largest: Number = None,
@@ -157,7 +157,7 @@ def batch_schedule(
       learning_rate: Without a plan: the peak rate.
       steps: Without a plan: updates of the run.
       batch_size: Without a plan: mean examples per update.
-      pieces: Without a plan: its pieces.
+      pieces: Without a plan: its pieces, of equal length. [default: 10, or one for each update]
       examples: Budget of examples. [default: as many as the plan]
       smallest: Least batch size.
       largest: Greatest batch size. [default: no limit]
@@ -165,6 +165,7 @@ def batch_schedule(
     """
     from nqmjax.cli import plan_jobs
 
+    pieces = min(plan_jobs.PLAN_PIECES, steps or 1) if pieces is None else pieces
     recipe = plan_jobs.Recipe(plan, schedule, learning_rate, steps, batch_size, pieces)
     plan_jobs.batch_schedule(problem, method, recipe, examples, smallest, largest, output, force)
 
@@ -182,12 +183,13 @@ def budget(
     epochs: Number = None,
     dataset_size: Number = None,
     steps: Count = None,
-    batch_sizes: Words = ("2^0..2^16",),
+    batch_sizes: Words = (),
     optimizers: Words = ("sgd", "heavy_ball"),
     fixed: Words = (),
     power: Annotated[float, Parameter(group=QUESTION)] = 0.0,
     schedule: Annotated[str, Parameter(group=QUESTION)] = "step_decay",
     warmup: Annotated[float, Parameter(group=QUESTION)] = 0.0,
+    max_learning_rate: Number = None,
     problem: Problem = None,
     output: Annotated[Path, Parameter(name=OUTPUT_NAMES, group=OUTPUT)] = Path("nqmjax-budget"),
     force: Force = False,
@@ -198,23 +200,28 @@ def budget(
       epochs: Budget of passes over the data, with --dataset-size.
       dataset_size: Examples in one epoch.
       steps: Budget of updates instead.
-      batch_sizes: Examples per update; 2^0..2^16 doubles.
+      batch_sizes: Examples per update. [default: 2^0..2^16, as far as a budget of examples pays for ten updates]
       optimizers: sgd, heavy_ball, nesterov, qhm; with ema_ in front, averaged.
       fixed: Values of their hyperparameters, momentum=0.95.
       power: Preconditioner power p of H^p.
       schedule: Family of the rate: step_decay (Smith et al. 2020), constant, cosine, linear, exponential, inverse_sqrt, wsd.
       warmup: Share of the run that is warm-up.
+      max_learning_rate: Cap of the peak rate, inf for none. [default: just inside the stability edge]
       output: The figure is OUTPUT.png and the table OUTPUT.nc.
     """
     from nqmjax.cli import plan_jobs
 
     names = plan_jobs.names(optimizers)
-    plan_jobs.budget(problem, (epochs, dataset_size, steps), batch_sizes, names, fixed, power, schedule, warmup, output, force)
+    question = (epochs, dataset_size, steps)
+    family = (schedule, warmup, max_learning_rate)
+    plan_jobs.budget(problem, question, batch_sizes, names, fixed, power, *family, output, force)
 
 
 TRANSFER_HELP = """\
 Rules for the rate when the batch grows by k: none (keep it), linear (times k),
-sqrt (times the root of k), tuned (the best factor).
+sqrt (times the root of k), tuned (the best factor). Rates are in units of one
+over the problem's curvatures, 1 the largest by default, and not those of a
+network: what carries over are the factors on the rates of a tuned recipe.
 
 Examples:
 
@@ -232,6 +239,7 @@ def transfer(
     learning_rate: Number = None,
     steps: Count = None,
     batch_size: Annotated[str | None, Parameter(group=QUESTION)] = None,
+    max_learning_rate: Number = None,
     method: Method = None,
     problem: Problem = None,
     output: Output = None,
@@ -246,12 +254,13 @@ def transfer(
       learning_rate: Without a plan: the peak rate.
       steps: Without a plan: updates of the run.
       batch_size: Without a plan: examples per update.
+      max_learning_rate: Cap of tuned rates, inf for none. [default: just inside the stability edge]
       output: NetCDF file to write. [default: none]
     """
     from nqmjax.cli import plan_jobs
 
-    recipe = plan_jobs.Recipe(plan, schedule, learning_rate, steps, batch_size, 100)
-    plan_jobs.transfer(problem, method, recipe, to, output, force)
+    recipe = plan_jobs.Recipe(plan, schedule, learning_rate, steps, batch_size, None)
+    plan_jobs.transfer(problem, method, recipe, to, max_learning_rate, output, force)
 
 
 def register(app: App) -> None:

@@ -3,106 +3,28 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from nqmjax import budgets
+from nqmjax import budgets, transfers
 from nqmjax.checks import check_choice, require
 from nqmjax.cli.jobs import Problem, check_outputs, pair, watched, write_first, write_pair
 from nqmjax.cli.options import OptimizerOptions, ProblemOptions
+from nqmjax.cli.plan_questions import PLAN_PIECES, Clock, Question, Recipe, names, one_number
 from nqmjax.cli.plan_report import budget_report, comparison_report, plan_report, transfer_report
 from nqmjax.cli.values import parse_assignments, parse_numbers
 from nqmjax.closed_forms import optimal_batch_sizes
 from nqmjax.comparison import COMPARED, compare_schedules
 from nqmjax.figures import budget_figure, comparison_figure, plan_figure, write_figure
 from nqmjax.files import save_dataset, write_atomically
+from nqmjax.learning_rate_caps import AT_CAP, chosen_cap
 from nqmjax.optimizers import LinearOptimizer, Preconditioned, hyperparameters
-from nqmjax.plan_files import read_plan, write_plan
 from nqmjax.plans import Plan, run
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling import TEMPLATES
-from nqmjax.schedule_search import optimize_schedule, steps_to_target_with_schedule
-from nqmjax.schedules import FAMILIES
-from nqmjax.wall_clock import TimeModel, best_plan_in_time, fastest_plan
-
-
-class Recipe(NamedTuple):
-    """The options that say which plan: a file, or a family and its settings."""
-
-    plan: Path | None
-    schedule: str
-    learning_rate: float | None
-    steps: int | None
-    batch_size: str | None
-    pieces: int
-
-    def build(self) -> Plan:
-        """The plan itself."""
-        given = {name: getattr(self, name) for name in ("learning_rate", "steps", "batch_size")}
-        if self.plan is not None:
-            for name, value in given.items():
-                require(value is None, name, value, "the plan has its own; leave it or --plan out")
-            return read_plan(self.plan)
-        for name, value in given.items():
-            require(value is not None, name, "missing", f"give --{name.replace('_', '-')}, or a plan's file with --plan")
-        check_choice("schedule", self.schedule, FAMILIES)
-        assert self.learning_rate is not None
-        assert self.steps is not None
-        batch_size = one_number("batch_size", self.batch_size)
-        plan = FAMILIES[self.schedule](self.learning_rate, self.steps, batch_size, pieces=self.pieces)
-        if plan.pieces >= self.pieces:
-            return plan
-        lengths = np.diff(np.round(np.linspace(0, self.steps, min(self.pieces, self.steps) + 1)))
-        return Plan(plan.learning_rate[0], steps=lengths, batch_size=batch_size) if plan.pieces == 1 else plan
-
-
-class Question(NamedTuple):
-    """What `nqmjax schedule optimize` is to find."""
-
-    batch_size: str | None
-    steps: int | None
-    target: float | None
-    pieces: int
-    over: Sequence[str]
-    ramp: bool
-    max_learning_rate: float | None
-
-
-class Clock(NamedTuple):
-    """The options that say how long a step takes; None where one is not given."""
-
-    seconds: float | None
-    step_seconds: float | None
-    example_seconds: float | None
-    max_batch_size: float | None
-
-    def model(self) -> TimeModel | None:
-        """Seconds per step, or None if time is not asked for."""
-        if all(value is None for value in self):
-            return None
-        for name in ("step_seconds", "example_seconds"):
-            require(
-                getattr(self, name) is not None, name, "missing", "give the seconds of a step and of an example, or neither"
-            )
-        assert self.step_seconds is not None
-        assert self.example_seconds is not None
-        return TimeModel(
-            self.step_seconds, self.example_seconds, math.inf if self.max_batch_size is None else self.max_batch_size
-        )
-
-
-def names(words: Sequence[str]) -> list[str]:
-    """Names with commas or spaces between them."""
-    return [name.replace("-", "_") for word in words for name in word.lower().split(",") if name]
-
-
-def one_number(argument: str, text: str | None) -> float:
-    """A single number, as in 64 or 2^6."""
-    numbers = parse_numbers(argument, [text or ""])
-    require(numbers.size == 1, argument, text, "give one number")
-    return float(numbers[0])
+from nqmjax.schedule_search import OptimizedPlan, PlanToTarget, optimize_schedule, steps_to_target_with_schedule
+from nqmjax.wall_clock import TimedPlan, best_plan_in_time, fastest_plan
 
 
 def build_problem(options: ProblemOptions | None) -> NoisyQuadratic:
@@ -134,7 +56,7 @@ def compare(
     steps: int,
     families: Sequence[str],
     max_learning_rate: float | None,
-    warmup: bool,
+    tune_warmup: bool,
     output: Path,
     force: bool,
 ) -> None:
@@ -147,8 +69,8 @@ def compare(
         one_number("batch_size", batch_size),
         steps,
         chosen,
-        max_learning_rate,
-        warmup,
+        max_learning_rate=max_learning_rate,
+        tune_warmup=tune_warmup,
         progress=watched(),
     )
     write_pair(comparison_figure(table), table, image, data, force, comparison_report(table))
@@ -164,42 +86,54 @@ def optimize(
 ) -> None:
     """`nqmjax schedule optimize`."""
     image = plan_outputs(output, force, spectrum_of(problem))
-    setting, optimizer, time = build_problem(problem), build_optimizer(method), clock.model()
-    over, pieces, cap = names(question.over), question.pieces, question.max_learning_rate
-    asked = {"steps": question.steps, "target": question.target, "seconds": clock.seconds}
-    given = [name for name, value in asked.items() if value is not None]
-    require(len(given) == 1, "what to find", " and ".join(given) or "missing", "give one of --steps, --target and --seconds")
-    constant = not question.ramp
-    notes = []
-    if time is not None:
-        require(question.steps is None, "steps", question.steps, "against the clock the number of steps is found; leave it out")
-        remedy = "against the clock the batch size is found; leave it out"
-        require(question.batch_size is None, "batch_size", question.batch_size, remedy)
-        if clock.seconds is not None:
-            found = best_plan_in_time(setting, optimizer, clock.seconds, time, pieces, over, cap, constant, watched())
-        else:
-            assert question.target is not None
-            found = fastest_plan(setting, optimizer, question.target, time, pieces, over, cap, constant, watched())
-        notes.append(f"Time: {found.seconds:,.6g} seconds.")
-    else:
-        require(question.batch_size is not None, "batch_size", "missing", "give --batch-size, or the seconds of a step")
-        batch_size = one_number("batch_size", question.batch_size)
-        if question.steps is not None:
-            examples = batch_size * question.steps if question.ramp else None
-            count = min(pieces, max(question.steps, 1))
-            found = optimize_schedule(setting, optimizer, batch_size, question.steps, count, cap, over, examples)
-        else:
-            assert question.target is not None
-            require(not question.ramp, "ramp", "set", "with a target give the seconds of a step, or ask for --steps")
-            found = steps_to_target_with_schedule(setting, optimizer, batch_size, question.target, pieces, cap, over)
+    setting, optimizer = build_problem(problem), build_optimizer(method)
+    found = find_plan(setting, optimizer, question, clock)
     if found.plan is None:
         word = "it is met before the first update" if found.steps == 0 else "no plan reaches it in 2^31 updates"
         print(f"Target {question.target:g}: {word}. Nothing is written.")
         return
+    plan, time, notes = found.plan.whole_batches(), clock.model(), []
+    if question.target is not None:  # rounded down, the plan might miss it
+        plan = found.plan.replace(batch_size=np.ceil(found.plan.batch_size * (1 - 1e-12)))
+    risk = float(run(setting, optimizer, plan)[-1])
+    if time is not None:
+        notes.append(f"Time: {time.seconds(plan):,.6g} seconds.")
     if not found.converged:
         notes.append("The optimisation did not converge: this is the best plan found, and a better one may exist.")
-    report = "\n".join([plan_report(found.plan, found.risk, setting), *notes])
-    save_plan(found.plan, output, image, force, report)
+    if plan.learning_rate.max() >= chosen_cap(setting, optimizer, question.max_learning_rate) * (1 - AT_CAP):
+        notes.append("The largest rate is the cap, --max-learning-rate: a higher one might do better.")
+    if any(found.plan.batch_size != plan.batch_size):
+        notes.append(f"With batch sizes that need not be whole the final risk is {found.risk:.6g}.")
+    save_plan(plan, output, image, force, "\n".join([plan_report(plan, risk, setting), *notes]))
+
+
+def find_plan(
+    setting: NoisyQuadratic, optimizer: LinearOptimizer, question: Question, clock: Clock
+) -> OptimizedPlan | PlanToTarget | TimedPlan:
+    """The best plan for a number of steps, a target or a time, whichever is given."""
+    asked = {"steps": question.steps, "target": question.target, "seconds": clock.seconds}
+    given = [name for name, value in asked.items() if value is not None]
+    require(len(given) == 1, "what to find", " and ".join(given) or "missing", "give one of --steps, --target and --seconds")
+    how = {"over": names(question.over), "max_learning_rate": question.max_learning_rate}
+    pieces, time = PLAN_PIECES if question.pieces is None else question.pieces, clock.model()
+    if time is not None:
+        how |= {"constant_batch": not question.ramp, "progress": watched()}
+        require(question.steps is None, "steps", question.steps, "against the clock the number of steps is found; leave it out")
+        remedy = "against the clock the batch size is found; leave it out"
+        require(question.batch_size is None, "batch_size", question.batch_size, remedy)
+        if clock.seconds is not None:
+            return best_plan_in_time(setting, optimizer, clock.seconds, time, pieces, **how)
+        assert question.target is not None
+        return fastest_plan(setting, optimizer, question.target, time, pieces, **how)
+    require(question.batch_size is not None, "batch_size", "missing", "give --batch-size, or the seconds of a step")
+    batch_size = one_number("batch_size", question.batch_size)
+    if question.target is not None:
+        require(not question.ramp, "ramp", "set", "with a target give the seconds of a step, or ask for --steps")
+        return steps_to_target_with_schedule(setting, optimizer, batch_size, question.target, pieces, **how)
+    assert question.steps is not None
+    pieces = min(pieces, max(question.steps, 1)) if question.pieces is None else pieces
+    examples = batch_size * question.steps if question.ramp else None
+    return optimize_schedule(setting, optimizer, batch_size, question.steps, pieces, examples=examples, **how)
 
 
 def batch_schedule(
@@ -216,7 +150,8 @@ def batch_schedule(
     image = plan_outputs(output, force, spectrum_of(problem), recipe.plan)
     setting, optimizer, plan = build_problem(problem), build_optimizer(method), recipe.build()
     budget = float(plan.total_examples) if examples is None else examples
-    found = optimal_batch_sizes(setting, optimizer, plan, budget, smallest, math.inf if largest is None else largest)
+    limits = {"smallest": smallest, "largest": math.inf if largest is None else largest}
+    found = optimal_batch_sizes(setting, optimizer, plan, budget, **limits).whole_batches()
     even = plan.replace(batch_size=budget / plan.total_steps)
     before, after = (float(run(setting, optimizer, each)[-1]) for each in (even, found))
     note = f"With the same batch size throughout, {budget / plan.total_steps:,.6g}, the final risk is {before:.6g}."
@@ -232,6 +167,7 @@ def budget(
     power: float,
     schedule: str,
     warmup: float,
+    max_learning_rate: float | None,
     output: Path,
     force: bool,
 ) -> None:
@@ -247,6 +183,8 @@ def budget(
         for name, value in {"epochs": epochs, "dataset_size": dataset_size}.items():
             require(value > 0, name, value, "give a number above 0")
         examples = epochs * dataset_size
+    how = {"examples": examples, "steps": steps, "family": schedule, "warmup": warmup, "progress": watched()}
+    how["max_learning_rate"] = max_learning_rate
     values, setting, curves = parse_assignments("fixed", fixed), build_problem(problem), []
     methods = {}
     require(bool(optimizers), "optimizers", "empty", f"give some of {', '.join(TEMPLATES)}")
@@ -257,9 +195,9 @@ def budget(
     for name in optimizers:
         held = [f"{key}={value}" for key, value in values.items() if key in hyperparameters(TEMPLATES[name])]
         methods[name] = build_optimizer(OptimizerOptions(name, tuple(held), power))
-    batches = parse_numbers("batch_sizes", batch_sizes)
+    batches = parse_numbers("batch_sizes", batch_sizes) if batch_sizes else default_batch_sizes(examples)
     for optimizer in methods.values():
-        curve = budgets.budget_curve(setting, optimizer, batches, examples, steps, schedule, warmup, watched())
+        curve = budgets.budget_curve(setting, optimizer, batches, **how)
         regimes = budgets.budget_regimes(curve)._asdict() if examples is not None else {}
         curves.append(curve.assign(regimes))
     index = xr.DataArray(list(methods), dims="optimizer", name="optimizer")
@@ -268,11 +206,18 @@ def budget(
     write_pair(budget_figure(table), table, image, data, force, budget_report(table))
 
 
+def default_batch_sizes(examples: float | None) -> np.ndarray:
+    """Powers of two up to 2^16 of which a budget of examples pays for ten updates, or one if it is so small."""
+    largest = min(16, max(0, math.floor(math.log2(max(examples / 10, 1))))) if examples is not None else 16
+    return 2.0 ** np.arange(largest + 1)
+
+
 def transfer(
     problem: ProblemOptions | None,
     method: OptimizerOptions | None,
     recipe: Recipe,
     to: str,
+    max_learning_rate: float | None,
     output: Path | None,
     force: bool,
 ) -> None:
@@ -280,7 +225,8 @@ def transfer(
     if output is not None:
         check_choice("the suffix of output", output.suffix, [".nc"])
         check_outputs([output], force, spectrum_of(problem))
-    table = budgets.transfer(build_problem(problem), build_optimizer(method), recipe.build(), one_number("to", to))
+    setting, optimizer, plan = build_problem(problem), build_optimizer(method), recipe.build()
+    table = transfers.transfer(setting, optimizer, plan, one_number("to", to), max_learning_rate=max_learning_rate)
     if output is None:
         print(transfer_report(table))
     else:
@@ -300,6 +246,6 @@ def save_plan(plan: Plan, output: Path, image: Path, force: bool, report: str) -
 
     def both(path: Path) -> None:
         write_figure(plan_figure(plan), path)
-        write_plan(plan, output, force)
+        plan.write(output, force)
 
     write_first(lambda: write_atomically(image, both, force), report, output, image)

@@ -7,7 +7,6 @@ import xarray as xr
 
 from nqmjax.bounds import bayes_examples
 from nqmjax.cli.report import Block, batch_text, count_text, side_by_side
-from nqmjax.plan_files import batch_ramp
 from nqmjax.plans import Plan
 from nqmjax.problem import NoisyQuadratic
 
@@ -26,7 +25,7 @@ def comparison_report(table: xr.Dataset) -> str:
 
     columns = {"final risk": cells("risk", "{:.5g}"), "over the best plan": cells("excess_over_optimal", "{:+.1%}")}
     columns |= {"efficiency": cells("efficiency", "{:.1%}"), "peak rate": cells("learning_rate", "{:.4g}")}
-    for name, form in {"warmup": "{:.0f}", "cooldown": "{:.1%}", "final": "{:.2g}", "timescale": "{:.4g}"}.items():
+    for name, form in {"warmup": "{:.1%}", "cooldown": "{:.1%}", "final": "{:.2g}", "timescale": "{:.3%}"}.items():
         if name in table:
             columns[name] = cells(name, form)
     attrs = table.attrs
@@ -37,11 +36,18 @@ def comparison_report(table: xr.Dataset) -> str:
             "",
             columns_text("schedule", [str(name) for name in table.schedule.values], columns),
             "",
-            "efficiency: the examples with which the best algorithm reaches that risk, over those used. warmup and timescale",
-            "in updates, cooldown as a share of the run, final as a share of the peak rate.",
+            "efficiency: the examples with which the best algorithm reaches that risk, over those used. warmup, cooldown and",
+            "timescale as shares of the run, final as a share of the peak rate.",
+            *cap_note(table, table.schedule.values),
             *([] if attrs["converged"] else ["The best plan's optimisation did not converge: it may be better still."]),
         ]
     )
+
+
+def cap_note(table: xr.Dataset, names: Sequence[str]) -> list[str]:
+    """A line about the entries whose best rate is the cap."""
+    at = [str(name) for name, capped in zip(names, table.at_cap.values, strict=True) if np.any(capped)]
+    return [f"At the cap of the rate, where a higher one might do better: {', '.join(at)}."] if at else []
 
 
 def plan_report(plan: Plan, risk: float, problem: NoisyQuadratic) -> str:
@@ -56,7 +62,7 @@ def plan_report(plan: Plan, risk: float, problem: NoisyQuadratic) -> str:
             "",
             f"Final risk {risk:.6g} after {plan.total_steps:,.0f} steps and {plan.total_examples:,.0f} examples; "
             f"efficiency {efficiency:.1%} of the Bayes bound.",
-            f"Batch ramp, start:batch: {batch_ramp(plan)}",
+            f"Batch ramp, start:batch: {plan.batch_ramp()}",
         ]
     )
 
@@ -74,6 +80,13 @@ def budget_report(table: xr.Dataset) -> str:
         "",
         columns_text("batch size", [batch_text(batch) for batch in table.batch_size.values], columns),
     ]
+    for name in table.optimizer.values:
+        curve = table.sel(optimizer=name)
+        if curve.at_cap.any():
+            first = batch_text(float(curve.batch_size[curve.at_cap.values][0]))
+            lines.append(
+                f"{name}: from batch size {first} on best rates lie at the cap, just inside the stability edge or as given."
+            )
     if "boundary" in table:
         lines.append("")
         for name in table.optimizer.values:
@@ -116,6 +129,8 @@ def transfer_report(table: xr.Dataset) -> str:
             "",
             columns_text("rule", [str(name) for name in table.rule.values], columns),
             "",
-            "rate times: the factor on the rates, for tuned that of the same examples.",
+            "rate times: the factor on the recipe's rates, for tuned that of the same examples.",
+            f"At its own batch size the recipe's best factor is {attrs['own_rate_factor']:.4g}; a tuned recipe has 1.",
+            *cap_note(table, table.rule.values),
         ]
     )

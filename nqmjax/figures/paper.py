@@ -139,7 +139,9 @@ def schedules_table(progress: bool = True) -> xr.Dataset:
     steps = []
     for power, batch_size in tqdm(cells, desc="schedules", disable=not progress, leave=False):
         optimizer = Preconditioned(SGD(0.1), power)
-        found = steps_to_target_with_schedule(paper_problem(), optimizer, batch_size, 0.01, 10, paper_cap(power))
+        found = steps_to_target_with_schedule(
+            paper_problem(), optimizer, batch_size, 0.01, 10, max_learning_rate=paper_cap(power)
+        )
         steps.append(found.steps)
     scheduled = constant.assign_coords(optimizer=["sgd_schedule"])
     scheduled["steps"] = constant.steps.dims, np.reshape(steps, constant.steps.shape)
@@ -152,7 +154,9 @@ def optimal_rates_table(progress: bool = True) -> xr.Dataset:
     """Figures 3c and 15: optimal plans of 50 pieces for batch sizes 2^4 .. 2^12, without a preconditioner."""
     batches, plans = 2.0 ** np.arange(4, 13), []
     for batch_size in tqdm(batches, desc="schedules", disable=not progress, leave=False):
-        found = steps_to_target_with_schedule(paper_problem(), SGD(0.1), float(batch_size), 0.01, 50, paper_cap(0.0))
+        found = steps_to_target_with_schedule(
+            paper_problem(), SGD(0.1), float(batch_size), 0.01, 50, max_learning_rate=paper_cap(0.0)
+        )
         plans.append(found)
     return xr.Dataset(
         {
