@@ -16,12 +16,11 @@ from tqdm import tqdm
 
 from nqmjax.checks import check_batch_size, check_choice, check_steps, check_values, numeric, require
 from nqmjax.comparison import final_risk
-from nqmjax.optimizers import LinearOptimizer
+from nqmjax.optimizers import LinearOptimizer, provenance
 from nqmjax.plans import Plan, check_plan, run
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedule_search import learning_rate_cap
 from nqmjax.schedules import FAMILIES
-from nqmjax.sweeping import describe
 
 LINEAR_WITHIN = 0.1
 """A batch size obeys the linear rule while its best rate is within so much of it."""
@@ -119,8 +118,8 @@ def budget_curve(
         {name: ("batch_size", values, {"units": unit}) for name, (values, unit) in columns.items()},
         coords={"batch_size": ("batch_size", batches, {"units": "examples"})},
         attrs={
-            "title": "tuned final risk under a budget",
-            "optimizer": describe(optimizer),
+            "title": "tuned final loss under a budget",
+            **provenance(problem, optimizer, ["learning_rate"]),
             "budget": f"{examples:g} examples" if examples is not None else f"{steps} updates",
             "family": family,
             "warmup": warmup,
@@ -241,12 +240,15 @@ def transfer(
         coords={"rule": list(rules)},
         attrs={
             "title": "a recipe at another batch size",
+            **provenance(problem, optimizer, plan.hyperparameters),
             "batch_size": float(batch_size),
             "from_batch_size": float(plan.batch_size[0]),
             "risk": goal,
             "initial_risk": float(problem.initial_risk),
             "steps": total,
             "examples": float(plan.total_examples),
+            "peak_learning_rate": float(np.max(plan.learning_rate)),
+            "largest_learning_rate": learning_rate_cap(problem, optimizer),
         },
     )
 

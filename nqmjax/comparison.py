@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from nqmjax.bounds import bayes_bound, bayes_examples
 from nqmjax.checks import check_choice, check_steps, require
-from nqmjax.optimizers import LinearOptimizer
+from nqmjax.optimizers import LinearOptimizer, provenance
 from nqmjax.plans import Plan, check_plan, doublings, risks_of_pieces
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedule_search import learning_rate_cap, optimize_schedule
@@ -208,6 +208,7 @@ def compare_schedules(
         coords={"schedule": names, "progress": ("progress", share, {"units": "share of the run"})},
         attrs={
             "title": "schedules compared",
+            **provenance(problem, optimizer, ["learning_rate"]),
             "batch_size": float(batch_size),
             "steps": int(steps),
             "bayes_bound": float(bayes_bound(problem, batch_size * steps)),

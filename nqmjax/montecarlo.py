@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from nqmjax.checks import check_batch_size, check_steps, check_values, is_traced, numeric, require
 from nqmjax.frontdoor import evaluate
+from nqmjax.optimizers import provenance
 from nqmjax.problem import NoisyQuadratic, check_problem
 
 CHUNK_ENTRIES = 2**16
@@ -90,6 +91,7 @@ def monte_carlo(
         },
         coords={"step": ("step", np.arange(num_steps + 1), {"long_name": "updates", "units": "updates"})},
         attrs={
+            **provenance(problem, "a transformation of optax"),
             "batch_size": float(batch_size),
             "num_seeds": num_seeds,
             "key": np.asarray(jax.random.key_data(prng_key)),

@@ -20,9 +20,9 @@ from nqmjax.checks import check_target, numeric, require
 from nqmjax.dynamics import stability_edge
 from nqmjax.frontdoor import check_run
 from nqmjax.lanes import check_search, search_lanes
-from nqmjax.optimizers import LinearOptimizer, hyperparameters
+from nqmjax.optimizers import LinearOptimizer, hyperparameters, provenance
 from nqmjax.problem import NoisyQuadratic
-from nqmjax.sweeping import describe, with_units
+from nqmjax.sweeping import with_units
 from nqmjax.target import MAX_STEPS, Status, StepsToTarget
 
 TUNABLE = ("learning_rate", "momentum", "decay", "nu")
@@ -289,8 +289,8 @@ def _table(
         {name: ("batch_size", values) for name, values in columns.items()},
         coords={"batch_size": batches, "target": float(target)},
         attrs={
-            "title": "tuned steps to target",
-            "optimizer": describe(space.template),
+            "title": "tuned updates to a target loss",
+            **provenance(problem, space.template, [axis.name for axis in space.axes]),
             "tuned": " ".join(axis.name for axis in space.axes),
         },
     )

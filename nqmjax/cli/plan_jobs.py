@@ -13,12 +13,13 @@ from nqmjax.checks import check_choice, require
 from nqmjax.cli.jobs import Problem, check_outputs, pair, watched, write_first, write_pair
 from nqmjax.cli.options import OptimizerOptions, ProblemOptions
 from nqmjax.cli.plan_report import budget_report, comparison_report, plan_report, transfer_report
+from nqmjax.cli.text import COMMAND, with_command, wrap
 from nqmjax.cli.values import parse_assignments, parse_numbers
 from nqmjax.closed_forms import optimal_batch_sizes
 from nqmjax.comparison import COMPARED, compare_schedules
 from nqmjax.figures import budget_figure, comparison_figure, plan_figure, write_figure
 from nqmjax.files import save_dataset, write_atomically
-from nqmjax.optimizers import LinearOptimizer, Preconditioned, hyperparameters
+from nqmjax.optimizers import LinearOptimizer, Preconditioned, hyperparameters, provenance
 from nqmjax.plan_files import read_plan
 from nqmjax.plans import Plan, run
 from nqmjax.problem import NoisyQuadratic
@@ -141,7 +142,7 @@ def compare(
     """`nqmjax schedule compare`."""
     image, data = pair(output, force, spectrum_of(problem))
     chosen = list(COMPARED) if names(families) == ["all"] else names(families)
-    table = compare_schedules(
+    found = compare_schedules(
         build_problem(problem),
         build_optimizer(method),
         one_number("batch_size", batch_size),
@@ -151,6 +152,7 @@ def compare(
         warmup,
         progress=watched(),
     )
+    table = with_command(found)
     write_pair(comparison_figure(table), table, image, data, force, comparison_report(table))
 
 
@@ -198,8 +200,7 @@ def optimize(
         return
     if not found.converged:
         notes.append("The optimisation did not converge: this is the best plan found, and a better one may exist.")
-    report = "\n".join([plan_report(found.plan, found.risk, setting), *notes])
-    save_plan(found.plan, output, image, force, report)
+    save_plan(found.plan, setting, optimizer, notes, output, image, force)
 
 
 def batch_schedule(
@@ -218,9 +219,9 @@ def batch_schedule(
     budget = float(plan.total_examples) if examples is None else examples
     found = optimal_batch_sizes(setting, optimizer, plan, budget, smallest, math.inf if largest is None else largest)
     even = plan.replace(batch_size=budget / plan.total_steps)
-    before, after = (float(run(setting, optimizer, each)[-1]) for each in (even, found))
-    note = f"With the same batch size throughout, {budget / plan.total_steps:,.6g}, the final risk is {before:.6g}."
-    save_plan(found, output, image, force, f"{plan_report(found, after, setting)}\n{note}")
+    before = float(run(setting, optimizer, even)[-1])
+    note = f"With the same batch size throughout, {budget / plan.total_steps:,.6g}, the final loss is {before:.6g}."
+    save_plan(found, setting, optimizer, [note], output, image, force)
 
 
 def budget(
@@ -263,8 +264,9 @@ def budget(
         regimes = budgets.budget_regimes(curve)._asdict() if examples is not None else {}
         curves.append(curve.assign(regimes))
     index = xr.DataArray(list(methods), dims="optimizer", name="optimizer")
-    table = xr.concat(curves, index, combine_attrs="drop_conflicts")
-    assert isinstance(table, xr.Dataset)
+    joined = xr.concat(curves, index, combine_attrs="drop_conflicts")
+    assert isinstance(joined, xr.Dataset)
+    table = with_command(joined.assign_attrs(optimizer="; ".join(curve.optimizer for curve in curves)))
     write_pair(budget_figure(table), table, image, data, force, budget_report(table))
 
 
@@ -280,7 +282,9 @@ def transfer(
     if output is not None:
         check_choice("the suffix of output", output.suffix, [".nc"])
         check_outputs([output], force, spectrum_of(problem))
-    table = budgets.transfer(build_problem(problem), build_optimizer(method), recipe.build(), one_number("to", to))
+    table = with_command(
+        budgets.transfer(build_problem(problem), build_optimizer(method), recipe.build(), one_number("to", to))
+    )
     if output is None:
         print(transfer_report(table))
     else:
@@ -295,11 +299,22 @@ def plan_outputs(output: Path, force: bool, *sources: Path | None) -> Path:
     return image
 
 
-def save_plan(plan: Plan, output: Path, image: Path, force: bool, report: str) -> None:
-    """Write a plan and its figure, both or neither, then print the report."""
+def save_plan(
+    plan: Plan,
+    problem: NoisyQuadratic,
+    optimizer: LinearOptimizer,
+    notes: Sequence[str],
+    output: Path,
+    image: Path,
+    force: bool,
+) -> None:
+    """Write a plan with whole batch sizes and its figure, both or neither, then print the report with `notes` below."""
+    plan = plan.whole_batches()
+    about = provenance(problem, optimizer, plan.hyperparameters) | {"command": COMMAND.get()}
+    text = plan_report(plan, float(run(problem, optimizer, plan)[-1]), problem, about)
 
     def both(path: Path) -> None:
-        write_figure(plan_figure(plan), path)
-        plan.write(output, force)
+        write_figure(plan_figure(plan, about), path)
+        plan.write(output, force, about)
 
-    write_first(lambda: write_atomically(image, both, force), report, output, image)
+    write_first(lambda: write_atomically(image, both, force), "\n".join([text, *map(wrap, notes)]), output, image)

@@ -1,6 +1,7 @@
 """Optimizers as small linear systems: the base class, the methods, the wrappers."""
 
 from nqmjax.optimizers.base import LinearOptimizer, LinearSystem, check_optimizer, hyperparameters, linear_system
+from nqmjax.optimizers.description import describe, describe_problem, provenance
 from nqmjax.optimizers.methods import QHM, SGD, HeavyBall, Nesterov
 from nqmjax.optimizers.wrappers import Averaged, Preconditioned
 
@@ -16,4 +17,7 @@ __all__ = [
     "linear_system",
     "hyperparameters",
     "check_optimizer",
+    "describe",
+    "describe_problem",
+    "provenance",
 ]
