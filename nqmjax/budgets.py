@@ -15,13 +15,12 @@ from tqdm import tqdm
 
 from nqmjax.checks import check_batch_size, check_choice, check_steps, check_values, numeric, require, scalar, whole
 from nqmjax.learning_rate_caps import AT_CAP, chosen_cap, learning_rate_cap
-from nqmjax.optimizers import LinearOptimizer
+from nqmjax.optimizers import LinearOptimizer, provenance
 from nqmjax.plans import Plan, check_plan
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedule_families import FAMILIES
 from nqmjax.schedule_problem import final_risk
 from nqmjax.schedules import PIECES
-from nqmjax.sweeping import describe
 
 LINEAR_WITHIN = 0.1
 """A batch size obeys the linear rule while its best rate is within so much of it."""
@@ -103,8 +102,8 @@ def budget_curve(
 
             rows.append(tuned_rate(problem, optimizer, make, cap))
     attributes = {
-        "title": "tuned final risk under a budget",
-        "optimizer": describe(optimizer),
+        "title": "tuned final loss under a budget",
+        **provenance(problem, optimizer, ["learning_rate"]),
         "budget": f"{examples:g} examples" if examples is not None else f"{steps} updates",
         "family": family,
         "warmup": warmup,

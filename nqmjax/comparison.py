@@ -12,7 +12,7 @@ from tqdm import tqdm
 from nqmjax.bounds import bayes_bound, bayes_examples
 from nqmjax.checks import check_choice, check_steps, require, scalar, whole
 from nqmjax.learning_rate_caps import AT_CAP, chosen_cap, learning_rate_cap
-from nqmjax.optimizers import LinearOptimizer
+from nqmjax.optimizers import LinearOptimizer, provenance
 from nqmjax.plans import Plan, check_plan
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedule_families import FAMILIES, POSITIVE_FINAL, WARMUP, Family, Setting
@@ -202,7 +202,9 @@ def compare_schedules(
     table = _comparison(problem, {name: plans[name] for name in names}, settings, excess)
     cap = chosen_cap(problem, optimizer, max_learning_rate)
     at_cap = ("schedule", table.learning_rate.values >= cap * (1 - AT_CAP), {"units": "1"})
-    return table.assign(at_cap=at_cap).assign_attrs(max_learning_rate=cap, **_attributes(problem, batch_size, steps, best))
+    return table.assign(at_cap=at_cap).assign_attrs(
+        max_learning_rate=cap, **_attributes(problem, optimizer, batch_size, steps, best)
+    )
 
 
 def _comparison(problem: NoisyQuadratic, plans: Any, settings: Any, excess: Mapping[str, float]) -> xr.Dataset:
@@ -233,9 +235,12 @@ def _comparison(problem: NoisyQuadratic, plans: Any, settings: Any, excess: Mapp
     )
 
 
-def _attributes(problem: NoisyQuadratic, batch_size: float, steps: int, best: OptimizedPlan) -> dict[str, Any]:
+def _attributes(
+    problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: float, steps: int, best: OptimizedPlan
+) -> dict[str, Any]:
     return {
         "title": "schedules compared",
+        **provenance(problem, optimizer, ["learning_rate"]),
         "batch_size": float(batch_size),
         "steps": int(steps),
         "bayes_bound": float(bayes_bound(problem, batch_size * steps)),

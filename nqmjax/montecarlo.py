@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from nqmjax.checks import check_batch_size, check_steps, check_values, is_traced, numeric, require, shown
 from nqmjax.frontdoor import evaluate
+from nqmjax.optimizers import provenance
 from nqmjax.precision import precision
 from nqmjax.problem import NoisyQuadratic, check_problem
 from nqmjax.transforms import GIVEN, asked, batch, default_eval_params, looks_ahead
@@ -107,6 +108,7 @@ def monte_carlo(
         },
         coords={"step": ("step", np.arange(num_steps + 1), {"long_name": "updates", "units": "updates"})},
         attrs={
+            **provenance(problem, "a transformation of optax"),
             "batch_size": float(batch_size),
             "num_seeds": num_seeds,
             "key": _numbers(prng_key),

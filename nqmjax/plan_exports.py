@@ -74,19 +74,20 @@ def whole_sizes(sizes: np.ndarray, steps: np.ndarray) -> np.ndarray:
     return found[place]
 
 
-def file_text(columns: Mapping[str, Any], suffix: str) -> str:
-    """A plan's file, `.csv` or `.json`: for each piece its start and length, whole batch size and hyperparameters."""
+def file_text(columns: Mapping[str, Any], suffix: str, about: Mapping[str, str]) -> str:
+    """A plan's file, `.csv` or `.json`: what it is about, and of each piece start, length, whole batch size and rest."""
     check_choice("the suffix of output", suffix, [".csv", ".json"])
     steps = np.asarray(columns["steps"]).astype(int)
     starts = np.concatenate([[0], np.cumsum(steps)[:-1]])
     entries = {"start": starts, **columns, "steps": steps, "batch_size": np.asarray(columns["batch_size"]).astype(int)}
     listed = {name: np.asarray(values).tolist() for name, values in entries.items()}
     if suffix == ".json":
-        head = {"format": FORMAT, "version": VERSION, "nqmjax": version("nqmjax"), "units": UNITS}
+        head = {"format": FORMAT, "version": VERSION, "nqmjax": version("nqmjax"), "units": UNITS, "about": dict(about)}
         return json.dumps({**head, "pieces": listed}, indent=1) + "\n"
     stream = io.StringIO()
     units = ", ".join(f"{name} in {unit}" for name, unit in UNITS.items())
     stream.write(f"# {FORMAT} {VERSION}, nqmjax {version('nqmjax')}; {units}\n")
+    stream.writelines(f"# {name}: {' '.join(str(text).split())}\n" for name, text in about.items())
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(listed)
     writer.writerows(zip(*listed.values(), strict=True))

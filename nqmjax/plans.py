@@ -165,17 +165,18 @@ class Plan:
         check_columns(self)
         return ramp_text(self.whole_batches().batch_size, np.asarray(self.steps), unit)
 
-    def write(self, path: str | os.PathLike, force: bool = False) -> None:
+    def write(self, path: str | os.PathLike, force: bool = False, about: Mapping[str, str] = MappingProxyType({})) -> None:
         """Write the plan to `.csv` or `.json`, its batch sizes whole as by `whole_batches`; `read_plan` reads it.
 
-        A file holds of each piece its start and length in updates, its batch size and its hyperparameters.
+        A file holds of each piece its start and length in updates, its batch size and its hyperparameters. `about` are
+        names and texts, such as the problem that the plan is for; in a CSV file they stand in lines that begin with `#`.
 
         Raises:
           ValueError: the suffix is another one, the directory does not exist, or the file exists and `force` is False.
         """
         for name in self.hyperparameters:
             self._exported(name)
-        text = file_text(self.whole_batches()._columns(), Path(path).suffix)
+        text = file_text(self.whole_batches()._columns(), Path(path).suffix, about)
         write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"), force)
 
     def _exported(self, name: str) -> np.ndarray:

@@ -12,6 +12,7 @@ runs of more compute than those fitted to. `noise` is that of the fit.
 
 import dataclasses
 import functools
+import importlib.metadata
 import math
 from collections.abc import Iterable, Mapping
 from statistics import NormalDist
@@ -86,6 +87,17 @@ class RunModel:
         """The kind of interval whose coverage came nearest to what was asked for, "laplace" where that is not known."""
         known = {name: abs(one.coverage - 0.9) for name, one in self.intervals.items() if not math.isnan(one.coverage)}
         return min(known, key=lambda name: known[name]) if known else "laplace"
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Attributes of a table of predictions: what they rest on, and the units of its rates."""
+        return {
+            "problem": f"training runs fitted to: {'; '.join(self.summary)}",
+            "laws": ", ".join(fitted.name for fitted in self.laws),
+            "optimizer": "that of the runs",
+            "rate_units": "those of the runs",
+            "nqmjax_version": importlib.metadata.version("nqmjax"),
+        }
 
     def __repr__(self) -> str:
         names = ", ".join(fitted.name for fitted in self.laws)
@@ -162,7 +174,7 @@ def predict(
         "law_loss": (("law", "run"), np.exp(each), nats),
     }
     found = model.intervals[interval]
-    attrs = {"level": level, "interval": interval, "inflation": found.inflation, "coverage": found.coverage}
+    attrs = model.provenance | {"level": level, "interval": interval, "inflation": found.inflation, "coverage": found.coverage}
     return xr.Dataset(columns, coords={"law": [fitted.name for fitted in model.laws]}, attrs=attrs)
 
 

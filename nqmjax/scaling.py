@@ -13,7 +13,18 @@ from nqmjax.batch_size import CriticalBatchSize, critical_batch_size
 from nqmjax.bounds import bayes_examples, flat_prior_bound
 from nqmjax.checks import check_choice, check_target, numeric, require
 from nqmjax.frontdoor import check_run
-from nqmjax.optimizers import QHM, SGD, Averaged, HeavyBall, LinearOptimizer, Nesterov, Preconditioned, hyperparameters
+from nqmjax.optimizers import (
+    QHM,
+    SGD,
+    Averaged,
+    HeavyBall,
+    LinearOptimizer,
+    Nesterov,
+    Preconditioned,
+    describe,
+    hyperparameters,
+    provenance,
+)
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.sweeping import with_units
 from nqmjax.target import Status
@@ -89,13 +100,19 @@ def scaling_curves(
             bar.update()
     table = _side_by_side(curves).merge(_critical(curves)).merge(_bounds(problem, batch_size, target))
     table.attrs = {
-        "title": "tuned steps to target against batch size",
-        "problem": f"{float(problem.dim):.10g} directions in {problem.curvature.size} groups",
+        "title": "tuned updates to a target loss against batch size",
+        **provenance(problem, _names(templates, fixed)),
         "initial_risk": float(problem.initial_risk),
         "irreducible": float(problem.irreducible),
         "fixed": ", ".join(f"{name}={value:g}" for name, value in fixed.items()),
     }
     return with_units(table)
+
+
+def _names(templates: Mapping[str, LinearOptimizer], fixed: Mapping[str, float]) -> str:
+    """The optimizers in words; of their hyperparameters those that are fixed have a value."""
+    free = {name: set(hyperparameters(template)) - set(fixed) for name, template in templates.items()}
+    return "; ".join(describe(template, free[name]) for name, template in templates.items()) + ", tuned"
 
 
 def _templates(
@@ -174,11 +191,11 @@ def _bounds(problem: NoisyQuadratic, batch_size: Any, target: float) -> xr.Datas
     plain = np.array_equal(problem.noise, problem.curvature)
     return xr.Dataset(
         {
-            "bayes_steps": ("batch_size", bayes_examples(problem, target) / batches, {"long_name": "Bayes bound"}),
+            "bayes_steps": ("batch_size", bayes_examples(problem, target) / batches, {"long_name": "ideal bound"}),
             "flat_prior_steps": (
                 "batch_size",
                 flat_prior,
-                {"long_name": "flat-prior line d/(2N)" if plain else "flat-prior line"},
+                {"long_name": "d / (2 x examples)" if plain else "ideal line, start unknown"},
             ),
         },
         coords={"batch_size": batches},

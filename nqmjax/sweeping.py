@@ -10,7 +10,7 @@ from tqdm import tqdm
 from nqmjax.checks import check_target, numeric, require
 from nqmjax.frontdoor import check_run
 from nqmjax.lanes import check_search, search_lanes
-from nqmjax.optimizers import LinearOptimizer, hyperparameters
+from nqmjax.optimizers import LinearOptimizer, hyperparameters, provenance
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.target import MAX_STEPS, Status
 
@@ -104,7 +104,7 @@ def sweep(
             "effective_learning_rate": (tuple(lanes), effective),
         },
         coords=axes_to_coordinates(axes),
-        attrs={"title": "steps to target", "optimizer": describe(optimizer), "rule": rule, "max_steps": max_steps},
+        attrs={"title": "updates to a target loss", **provenance(problem, optimizer), "rule": rule, "max_steps": max_steps},
     )
     return with_units(table)
 
@@ -112,12 +112,6 @@ def sweep(
 def axes_to_coordinates(axes: dict[str, np.ndarray]) -> dict[str, Any]:
     """Arrays as dimensions of their own name, numbers as scalar coordinates."""
     return {name: (name, values) if values.ndim else float(values) for name, values in axes.items()}
-
-
-def describe(optimizer: LinearOptimizer) -> str:
-    """The optimizer's class names and wrappers without its values, e.g. `Averaged(SGD)`."""
-    inner = [value for value in vars(optimizer).values() if isinstance(value, LinearOptimizer)]
-    return type(optimizer).__name__ + (f"({describe(inner[0])})" if inner else "")
 
 
 def with_units(table: xr.Dataset) -> xr.Dataset:

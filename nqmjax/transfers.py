@@ -13,7 +13,7 @@ import xarray as xr
 from nqmjax.budgets import tuned_rate
 from nqmjax.checks import check_batch_size, check_choice, require, scalar, whole
 from nqmjax.learning_rate_caps import AT_CAP, caps_of_pieces, chosen_cap, learning_rate_cap
-from nqmjax.optimizers import LinearOptimizer
+from nqmjax.optimizers import LinearOptimizer, provenance
 from nqmjax.plans import Plan, check_plan, run
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedule_problem import final_risk
@@ -82,6 +82,7 @@ def transfer(
         coords={"rule": list(rules)},
         attrs={
             "title": "a recipe at another batch size",
+            **provenance(problem, optimizer, plan.hyperparameters),
             "batch_size": float(batch_size),
             "from_batch_size": float(plan.batch_size[0]),
             "risk": moving.goal,

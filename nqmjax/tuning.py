@@ -18,10 +18,10 @@ from nqmjax.bounds import bayes_examples
 from nqmjax.checks import check_target, numeric, require
 from nqmjax.frontdoor import check_run
 from nqmjax.lanes import check_search, search_lanes
-from nqmjax.optimizers import LinearOptimizer, hyperparameters
+from nqmjax.optimizers import LinearOptimizer, hyperparameters, provenance
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.search_space import Space
-from nqmjax.sweeping import describe, with_units
+from nqmjax.sweeping import with_units
 from nqmjax.target import MAX_STEPS, Status, StepsToTarget
 
 TUNABLE = ("learning_rate", "momentum", "decay", "nu")
@@ -284,8 +284,8 @@ def _table(problem: NoisyQuadratic, space: Space, target: float, candidates: _Ca
         {name: ("batch_size", values) for name, values in columns.items()},
         coords={"batch_size": batches, "target": float(target)},
         attrs={
-            "title": "tuned steps to target",
-            "optimizer": describe(space.template),
+            "title": "tuned updates to a target loss",
+            **provenance(problem, space.template, [axis.name for axis in space.axes]),
             "tuned": " ".join(axis.name for axis in space.axes),
         },
     )

@@ -74,6 +74,11 @@ def run(fitted, tmp_path, monkeypatch, capsys):
     return run
 
 
+def flat(text):
+    """Text without its breaks of lines."""
+    return " ".join(text.split())
+
+
 def contents():
     return {str(path): path.read_bytes() for path in Path().rglob("*") if path.is_file()}
 
@@ -100,17 +105,17 @@ def test_fit_writes_a_model_and_two_figures_and_says_how_good_it_is(fitted):
     for name in ("model.png", "model-curves.png"):
         assert_picture(folder / name)
     assert "27 runs, N 1e6 to 6.4e7" in out
-    assert "1 excluded: marked in column 'exclude'" in out
+    assert "1 excluded: marked in column 'exclude'" in flat(out)
     for name, training, forward in zip(model.scores.law, model.scores.training, model.scores.forward, strict=True):
         [line] = [line for line in out.splitlines() if line.split()[:1] == [name.item()] and "%" in line]
-        assert f"{float(training):.3g}" in line
-        assert f"{float(forward):.3g}" in line
+        assert f"{float(training) ** 0.5:.2%}" in line
+        assert f"{float(forward) ** 0.5:.2%}" in line
     assert "* chosen: adam_constant" in out
     assert re.search("group sizes +12 ", out)
     for one in model.intervals.values():
         assert f"{one.coverage:.0%}" in out
         assert f"{one.inflation:.2f}" in out
-    assert max(map(len, out.splitlines())) <= 125
+    assert max(map(len, out.splitlines())) <= 80
     assert out.endswith("Written: model.json and model.png and model-curves.png\n")
 
 
@@ -120,12 +125,14 @@ def test_fit_gives_no_values_of_parameters_that_the_runs_do_not_tell(fitted):
     table = identification(law)
     for name in table.parameter.values:
         one = table.sel(parameter=name)
-        value = short(float(one.value)) if one.identified else "not identified"
-        [line] = [line for line in out.splitlines() if line.startswith(f"{name} ")]
-        assert f"{value} ({short(float(one.lower))} to {short(float(one.upper))})" in line
-        assert one.meaning.item() in line
-    assert "Condition number" in out
-    assert "strongest correlation" in out
+        value = short(float(one.value)) if one.identified else "open"
+        lines = [line for line in out.splitlines() if line.startswith(f"{name} ")]
+        assert any(
+            line.split()[1] == value and f"{short(float(one.lower))} to {short(float(one.upper))}" in line for line in lines
+        )
+        assert any(line.split(maxsplit=1)[1] == one.meaning.item() for line in lines)
+    assert "condition number" in out
+    assert "Hardest to tell apart" in out
 
 
 def test_predict_answers_a_file_in_its_order(run):
@@ -170,20 +177,20 @@ def test_predict_tells_of_one_run(run):
     assert (code, err) == (0, "")
     table = predict(read_model("model.json"), 2**30, 2**9, 2e4)
     loss, lower, upper = (float(table[name][0]) for name in ("loss", "lower", "upper"))
-    assert f"Loss {loss:.4f} nats, 90% interval {lower:.4f} to {upper:.4f}" in out
-    assert "N 1.074e9 parameters, B 512 examples per update, K 20,000 updates; cosine, warmup 0.01" in out
+    assert f"Loss {loss:.4f} nats, 90% interval {lower:.4f} to {upper:.4f}" in flat(out)
+    assert "N 1.074e9 parameters, B 512 examples per update, K 20,000 updates; cosine, warmup 0.01" in flat(out)
     assert "this is extrapolation" in out
     assert "Outside the runs fitted to: N above 6.4e7" in out
     code, out, _ = run("predict", "model.json", "--model-size", "1e7", "--batch-size", "64", "--steps", "1000", "--warmup", "0")
     assert code == 0
     assert "extrapolation" not in out
-    assert "cosine, warmup 0.0" in out
+    assert "cosine, warmup 0.0" in flat(out)
 
 
 def test_predict_takes_a_plan(run):
     code, out, _ = run("predict", "model.json", "--N", "1e7", "--plan", "plan.csv")
     assert code == 0
-    assert "B 70.4 examples per update, K 1,000 updates; plan.csv, 2 pieces" in out
+    assert "B 70.4 examples per update, K 1,000 updates; plan.csv, 2 pieces" in flat(out)
 
 
 def test_plan_prints_and_writes_the_best_run(run):
@@ -199,9 +206,17 @@ def test_plan_prints_and_writes_the_best_run(run):
     np.testing.assert_allclose(table.gain, expected.prices.gain)
     np.testing.assert_allclose(table.attrs["flat_model_size"], expected.flat["model_size"])
     assert f"{float(expected.prices.loss_if_doubled[0]):.4f}" in out
-    for words in ("limit ", "seconds", "memory", "limits times", "1/16", "At most 1% more loss", "critical batch sizes"):
-        assert words.lower() in out.lower()
-    assert max(map(len, out.splitlines())) <= 125
+    for words in (
+        "limit ",
+        "seconds",
+        "memory",
+        "multiples of all limits",
+        "1/16",
+        "At most 1% more loss",
+        "critical batch sizes",
+    ):
+        assert words.lower() in flat(out).lower()
+    assert max(map(len, out.splitlines())) <= 80
     assert_picture("p.png")
     assert run("plan", "model.json", "--compute", "1e12", "-o", "p")[0] == 2
 
@@ -212,8 +227,8 @@ def test_plan_with_measured_steps_and_fixed_settings(run):
     assert code == 0
     limits = Limits(seconds=1e4, step_seconds=StepTable([1e7, 1e7, 1e8], [64, 128, 64], [0.1, 0.2, 1]))
     best = plan(read_model("model.json"), limits, 1e7, 64, Schedule("linear", 0.01), level=0.5, progress=False).best
-    assert f"Loss {float(best.loss):.4f} nats, 50% interval {float(best.lower):.4f}" in out
-    assert "linear, warmup 0.01" in out
+    assert f"Loss {float(best.loss):.4f} nats, 50% interval {float(best.lower):.4f}" in flat(out)
+    assert "linear, warmup 0.01" in flat(out)
     assert Path("nqmjax-run-plan.png").exists()
 
 
@@ -225,10 +240,10 @@ def test_compare_models_prints_and_writes_only_if_asked(run):
     assert contents() == before
     code, again, _ = run(*command, "-o", "errors.nc")
     assert code == 0
-    assert again == f"{out}\nWritten: errors.nc\n"
+    assert again.split("Typical", 1)[1] == out.split("Typical", 1)[1] + "\nWritten: errors.nc\n"
     table = load_dataset("errors.nc")
     assert table.law.values.tolist() == ["chinchilla", "kaplan", "ensemble"]
-    assert all(f"{value:.3g}" in out for value in table.budget_out.values)
+    assert all(f"{value**0.5:.2%}" in out for value in table.budget_out.values)
 
 
 ONE = ["predict", "model.json", "--N", "1e9", "--B", "64", "--K", "1e4"]

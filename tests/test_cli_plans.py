@@ -77,7 +77,7 @@ def test_optimize_writes_the_plan_that_it_prints(run, arguments):
     assert (code, err) == (0, "")
     plan = nq.read_plan("plan.json")
     optimizer = nq.HeavyBall(0.1, 0.9) if "heavy-ball" in arguments else nq.SGD(0.1)
-    assert f"Final risk {nq.run(PROBLEM, optimizer, plan)[-1]:.6g} after {plan.total_steps:,.0f} steps" in out
+    assert f"Final loss {nq.run(PROBLEM, optimizer, plan)[-1]:.6g} after {plan.total_steps:,.0f} updates" in out
     assert f"Batch ramp, start:batch: {plan.batch_ramp()}" in out
     assert_picture("plan.png")
 

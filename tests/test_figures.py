@@ -26,10 +26,21 @@ def made_up_table(optimizers=("sgd", "heavy_ball"), powers=(0.0, 0.5), reached=T
             "steps": (dims, steps),
             "effective_learning_rate": (dims, 1 / steps),
             "momentum": (dims, np.where(np.arange(shape[0])[:, None, None] > 0, 0.9, np.nan) * np.ones(shape)),
-            **{name: ("batch_size", values, {"long_name": name}) for name, values in bound.items()},
+            "critical_batch_size": ((*dims[:2], "definition"), np.full((*shape[:2], 1), 3000.0)),
+            "critical_batch_size_bound": ((*dims[:2], "definition"), np.full((*shape[:2], 1), "")),
+            **{
+                name: ("batch_size", values, {"long_name": {"bayes_steps": "ideal bound"}.get(name, name)})
+                for name, values in bound.items()
+            },
         },
-        coords={"optimizer": list(optimizers), "power": list(powers), "batch_size": BATCHES, "target": 0.01},
-        attrs={"fixed": ""},
+        coords={
+            "optimizer": list(optimizers),
+            "power": list(powers),
+            "batch_size": BATCHES,
+            "target": 0.01,
+            "definition": ["overhead"],
+        },
+        attrs={"fixed": "", "problem": "made up", "optimizer": "any", "rate_units": "none", "command": "nqmjax made up"},
     )
 
 
@@ -54,18 +65,30 @@ def assert_apart_without_colour(axes):
 def test_scaling_figure_shows_the_table_and_what_was_observed():
     table = made_up_table()
     figure = scaling_figure(table, [("trained", np.array([4.0, 64.0]), np.array([7e5, 3e4]))])
-    assert len(figure.axes) == table.sizes["power"]
-    for axes, power in zip(figure.axes, table.power.values, strict=True):
-        values = shown(axes)
-        for curve in [*table.steps.sel(power=power).values, table.bayes_steps.values, table.flat_prior_steps.values]:
+    count = table.sizes["power"]
+    assert len(figure.axes) == 2 * count
+    for axes, below, power in zip(figure.axes[:count], figure.axes[count:], table.power.values, strict=True):
+        values, shares = shown(axes), shown(below)
+        for curve in [*table.steps.sel(power=power).values, table.bayes_steps.values]:
             assert any(np.array_equal(curve, line) for line in values)
+        for curve in (table.bayes_steps / table.steps.sel(power=power)).transpose("optimizer", "batch_size").values:
+            assert any(np.array_equal(curve, line) for line in shares)
+        for panel in (axes, below):  # a critical batch size on each curve
+            assert sum(line.get_xdata().tolist() == pytest.approx([3000.0]) for line in panel.lines) == 2
         assert any(np.array_equal(line.get_ydata(), [7e5, 3e4]) for line in axes.lines)
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
         low, high = axes.get_ylim()
         assert low < table.steps.min() < table.steps.max() < high
+        for ring in [line for line in axes.lines if len(line.get_xdata()) == 1]:
+            ring.remove()  # of one look for all curves
         assert_apart_without_colour(axes)
-    assert labels(figure) == ["SGD", "heavy ball", "flat_prior_steps", "bayes_steps", "trained (observed)"]
-    assert figure.axes[0].get_ylabel() == "steps to target (updates)"
+    named = ["ideal bound", "trained (observed)", "critical batch size: 20% more examples"]
+    assert labels(figure) == ["SGD", "heavy ball", *named]
+    assert [each.get_title().get_text() for each in figure.legends] == ["optimizer, tuned", "for comparison"]
+    assert figure.axes[0].get_ylabel() == "updates to target loss"
+    assert figure.get_label() == "Problem: made up; Optimizer: any; Rates: none; Command: nqmjax made up"
+    boxes = [each.get_window_extent() for each in figure.legends]
+    assert not boxes[0].overlaps(boxes[1])
     assert figure.axes[-1].get_xlabel() == "batch size (examples)"
 
 
@@ -73,14 +96,14 @@ def test_scaling_figure_shows_the_table_and_what_was_observed():
 def test_a_panel_for_each_power_with_labels_outside(powers):
     figure = scaling_figure(made_up_table(powers=powers))
     drawn = [axes for axes in figure.axes if axes.axison]
-    assert len(drawn) == len(powers)
+    assert len(drawn) == 2 * len(powers)
     assert drawn[0].get_ylabel()
     assert drawn[-1].get_xlabel()
     figure.draw_without_rendering()
 
 
 def test_batch_sizes_are_labelled_in_powers_of_two():
-    axes = scaling_figure(made_up_table(powers=[0.0])).axes[0]
+    axes = scaling_figure(made_up_table(powers=[0.0])).axes[-1]
     axes.figure.draw_without_rendering()
     low, high = axes.get_xlim()
     ticks = {tick.get_text() for tick in axes.get_xticklabels() if low <= tick.get_position()[0] <= high}
@@ -96,7 +119,7 @@ def test_powers_figure_draws_the_last_optimizer_solid():
             [line] = [line for line in axes.lines if np.array_equal(line.get_ydata(), curve)]
             assert line.get_linestyle() == style
     assert_apart_without_colour(axes)
-    assert labels(figure)[-2:] == ["heavy ball", "SGD"]
+    assert labels(figure) == ["0", "0.25", "0.5", "0.75", "SGD", "heavy ball", "flat_prior_steps", "ideal bound"]
     assert len(targets_figure(xr.concat([table, table.assign_coords(target=0.1)], "target")).axes) == 2
 
 
@@ -118,7 +141,7 @@ def test_nothing_reached_leaves_an_empty_figure(draw, tmp_path):
     table["bayes_steps"] = table.bayes_steps * 0  # a bound that says nothing
     figure = draw(table)
     write_figure(figure, tmp_path / "f.png")
-    assert "bayes_steps" not in labels(figure)
+    assert "ideal bound" not in labels(figure)
 
 
 def test_optimizers_have_names_to_read():
@@ -145,7 +168,7 @@ def test_unknown_figures_get_the_near_match(name, near):
 def test_paper_figures_are_computed_drawn_and_written(name, monkeypatch, tmp_path):
     def curves(problem, batch_size, target, optimizers, progress):
         assert (problem.dim, problem.curvature.size, list(batch_size), progress) == (10_000, 100, list(BATCHES), False)
-        return made_up_table(optimizers, [0.0, 0.25, 0.5, 0.75]).assign_coords(target=target)
+        return made_up_table(optimizers, [0.0, 0.25, 0.5, 0.75]).drop_dims("definition").assign_coords(target=target)
 
     monkeypatch.setattr(paper, "scaling_curves", curves)
     chosen = PAPER_FIGURES[name]

@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 from nqmjax import __version__
 from nqmjax.cli import fit_app, plan_app
 from nqmjax.cli.options import OUTPUT, OUTPUT_NAMES, PROBLEM, QUESTION, Force, Whole, Words
+from nqmjax.cli.text import set_command
 
 EPILOGUE = """\
 Examples:
@@ -27,12 +28,11 @@ Examples:
                                            cosine, linear or WSD?
   nqmjax budget --epochs 40 --dataset-size 50000
                                            best rate and loss by batch size
-  nqmjax transfer --schedule cosine --learning-rate 0.1 --steps 20000 \
-                  --batch-size 32 --to 256 a recipe at another batch size
+  nqmjax transfer --plan plan.csv --to 256 a recipe at another batch size
   nqmjax fit runs.csv                      a model of real training runs
   nqmjax predict model.json --N 1e9 --B 512 --K 2e4
                                            the loss of a run, with an interval
-  nqmjax plan model.json --compute 1e9    how large a model, how large a batch?
+  nqmjax plan model.json --compute 1e9     how large a model, how large a batch?
 
 Exit codes: 0 done, 2 bad input (one line on stderr says what), 130 interrupted.
 """
@@ -59,6 +59,11 @@ Examples:
   A few batch sizes, other optimizers, other files:
     nqmjax scaling --optimizers nesterov qhm --powers 0,0.5 \\
                    --batch-sizes 32 2^8..2^12 --output results/mine
+
+The loss is a noisy quadratic: directions of given curvature, each with gradient
+noise. Learning rates are in units where the largest curvature is 1 (with a
+spectrum, in its units): a network's rate, times the largest eigenvalue of its
+Hessian.
 
 Optimizers: sgd, heavy_ball, nesterov, qhm; with the exponential moving average
 of the iterates ema (that of sgd), ema_heavy_ball, ema_nesterov, ema_qhm. Their
@@ -93,18 +98,18 @@ def scaling(
     output: Annotated[Path, Parameter(name=OUTPUT_NAMES, group=OUTPUT)] = Path("nqmjax-scaling"),
     force: Force = False,
 ) -> None:
-    """Tuned steps to a target loss against batch size, for several optimizers.
+    """Tuned updates to a target loss against batch size, for several optimizers.
 
     For each optimizer, preconditioner power and batch size, the hyperparameters
     are tuned for the fewest updates to the target, counted exactly. Prints the
-    steps and the critical batch sizes; writes a figure and a table of everything
-    (steps, hyperparameters, efficiency, bounds).
+    updates and the critical batch sizes; writes a figure and a table of everything
+    (updates, hyperparameters, efficiency, bounds).
 
     Args:
       target: Loss to reach, the irreducible loss included.
       batch_sizes: Examples per update; see below for ranges.
       optimizers: One or more names; see below.
-      powers: Preconditioner powers p of H^p: 0 for none, 1 for Newton's method.
+      powers: Powers p of the preconditioner H^p, H the Hessian: 0 for none, 1 for Newton's method.
       fixed: Values of hyperparameters that are not tuned, for the optimizers that have them; momentum=0.9.
       dtype: Precision of the computation.
       dim: Number of directions of the power law. [default: 10000]
@@ -135,16 +140,16 @@ def scaling(
 FIGURE_HELP = """\
 Names, as in the paper (3a, fig3a and figure-3a are the same):
 
-  1    risk of single directions with and without learning-rate decay
-  2    convergence rate and stationary risk against momentum
-  3a   steps to target against batch size, SGD and momentum
-  3b   steps to target against batch size, constant rates and schedules
+  1    loss of single directions with and without learning-rate decay
+  2    convergence rate and final loss against momentum
+  3a   updates to target against batch size, SGD and momentum
+  3b   updates to target against batch size, constant rates and schedules
   3c   optimised learning-rate schedules by batch size
-  4    steps to target against batch size, SGD with and without EMA
+  4    updates to target against batch size, SGD with and without EMA
   14   tuned learning rates against batch size, SGD and momentum
   15   last rates of optimised schedules against batch size
   E.3  momentum against SGD at its effective learning rate
-  E.5  steps to target against batch size for several targets
+  E.5  updates to target against batch size, several targets
   regimes  two regimes under a budget of epochs (Smith et al. 2020)
 
 Examples:
@@ -199,8 +204,8 @@ A specification:
   # average = 0.99                      # optional decay of an EMA
 
 Every hyperparameter is a number, a list, { linspace = [first, last, count] },
-{ logspace = [...] } (exponents of ten) or { one_minus_logspace = [...] }; what is
-not a number becomes an axis of the table.
+{ logspace = [...] } (exponents of ten) or { one_minus_logspace = [...] }; what
+is not a number becomes an axis of the table.
 
 Examples:
 
@@ -217,7 +222,7 @@ def sweep(
     output: Annotated[Path | None, Parameter(name=OUTPUT_NAMES, group=OUTPUT)] = None,
     force: Force = False,
 ) -> None:
-    """Exact steps to target over a grid of hyperparameters and batch sizes.
+    """Exact updates to a target loss over a grid of hyperparameters and batch sizes.
 
     Prints how many cells reach the target and the best ones; writes them all.
 
@@ -238,6 +243,7 @@ fit_app.register(app)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     try:
+        set_command(sys.argv[1:] if arguments is None else arguments)
         with _messages_for_people():
             app(arguments, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value")
             sys.stdout.flush()

@@ -1,5 +1,6 @@
 """What the commands about real training runs do: check everything, compute, write the files whole, print a summary."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from nqmjax.cli.jobs import check_outputs, pair, watched, write_first, write_pai
 from nqmjax.cli.plan_jobs import names
 from nqmjax.cli.predict_jobs import model_schedule
 from nqmjax.cli.run_report import plan_report
+from nqmjax.cli.text import COMMAND, with_command
 from nqmjax.figures import fit_figure, frontier_figure, iso_figure, write_figure
 from nqmjax.files import csv_rows, input_file, parse_columns, save_dataset, write_atomically
 from nqmjax.limits import Limits, StepTable, StepTime
@@ -34,10 +36,11 @@ def fit(runs: Path, laws: Sequence[str], reading: RunOptions, fitting: FitOption
     image, curves = output.with_suffix(".png"), output.with_name(f"{output.stem}-curves.png")
     check_outputs((output, image, curves), force, runs)
     found = _read(runs, reading)
-    model = selection.fit(found, _laws(laws), **_method(fitting), progress=watched())
+    fitted = selection.fit(found, _laws(laws), **_method(fitting), progress=watched())
+    model = dataclasses.replace(fitted, summary=(*fitted.summary, f"fitted by: {COMMAND.get()}"))
     write_model(model, output, force)  # before anything that might fail
-    table = predict(model, found.settings)
-    pictures = {image: fit_figure(found, table), curves: iso_figure(found, model)}
+    table = with_command(predict(model, found.settings))
+    pictures = {image: fit_figure(found, table), curves: iso_figure(found, model, {"command": COMMAND.get()})}
 
     def write_pictures() -> None:
         for path, picture in pictures.items():
@@ -53,7 +56,9 @@ def compare_models(
     if output is not None:
         check_choice("the suffix of output", output.suffix, [".nc"])
         check_outputs([output], force, runs)
-    table = selection.compare_models(_read(runs, reading), _laws(laws), **_method(fitting), progress=watched())
+    found = _read(runs, reading)
+    scores = selection.compare_models(found, _laws(laws), **_method(fitting), progress=watched())
+    table = with_command(scores.assign_attrs(problem=f"training runs of {runs}: {found!r}"))
     if output is None:
         print(scores_report(table))
     else:
@@ -74,6 +79,7 @@ def plan(
     limits, model = _limits(options), read_model(path)
     chosen = model_schedule(model, *schedule)
     found = run_planning.plan(model, limits, *fixed, schedule=chosen, level=level, progress=watched())
+    found = found._replace(frontier=with_command(found.frontier))
     report = plan_report(found, model, chosen, _critical(model, found, chosen))
     write_pair(frontier_figure(found), plan_table(found), image, data, force, report)
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from nqmjax.checks import check_choice, require
 from nqmjax.cli.report import scaling_report, sweep_report
 from nqmjax.cli.spec import read_spec
+from nqmjax.cli.text import with_command
 from nqmjax.cli.values import parse_assignments, parse_numbers
 from nqmjax.figures import PAPER_FIGURES, find_figure, scaling_figure, write_figure
 from nqmjax.files import check_output, read_observed, read_spectrum, save_dataset, write_atomically
@@ -57,7 +58,7 @@ def scaling(
     image, data = pair(output, force, problem.spectrum, observed)
     measured = [] if observed is None else read_observed(observed)
     batches = np.unique(np.concatenate([parse_numbers("batch_sizes", batch_sizes), *(sizes for _, sizes, _ in measured)]))
-    table = scaling_curves(
+    found = scaling_curves(
         problem.build(),
         batches,
         target,
@@ -67,6 +68,7 @@ def scaling(
         dtype=dtype,
         progress=watched(),
     )
+    table = with_command(found)
     write_pair(scaling_figure(table, measured), table, image, data, force, scaling_report(table, measured))
 
 
@@ -77,7 +79,7 @@ def figure(name: str, output: Path | None, force: bool) -> None:
     check_choice("the suffix of output", path.suffix, [".png", ".pdf", ".svg"])
     check_output(path, force)
     chosen = PAPER_FIGURES[name]
-    drawn = chosen.draw(chosen.table(watched()))
+    drawn = chosen.draw(with_command(chosen.table(watched())))
     write_atomically(path, lambda temporary: write_figure(drawn, temporary), force)
     print(f"Written: {path}, {chosen.description}")
 
@@ -88,7 +90,7 @@ def sweep(spec: Path, output: Path | None, force: bool) -> None:
     check_choice("the suffix of output", path.suffix, [".nc"])
     check_output(path, force)
     problem, optimizer, question = read_spec(spec)
-    table = sweep_grid(problem, optimizer, **question, progress=watched())
+    table = with_command(sweep_grid(problem, optimizer, **question, progress=watched()))
     write_first(lambda: save_dataset(table, path, force), sweep_report(table), path)
 
 

@@ -50,7 +50,7 @@ def compare(
     output: Annotated[Path, Parameter(name=OUTPUT_NAMES, group=OUTPUT)] = Path("nqmjax-schedules"),
     force: Force = False,
 ) -> None:
-    """Cosine, linear or WSD? Final risk of schedule families, each at its best.
+    """Cosine, linear or WSD? Final loss of schedule families, each at its best.
 
     Args:
       batch_size: Examples per update, as in 64 or 2^6.
@@ -66,18 +66,20 @@ def compare(
 
 
 OPTIMIZE_HELP = """\
-Give --steps for the least risk after so many updates, --target for the fewest
-updates to a risk, or the seconds of a step (--step-seconds fixed, plus
+Give --steps for the least loss after so many updates, --target for the fewest
+updates to a loss, or the seconds of a step (--step-seconds fixed, plus
 --example-seconds for each example of the batch) with --seconds for the least
-risk in that time or --target for the least time. The files hold, for each piece,
-its start and length in updates, its batch size and its hyperparameters.
+loss in that time or --target for the least time. The files hold, for each
+piece, its start and length in updates, its whole batch size and its
+hyperparameters. Learning rates are in units where the largest curvature is 1.
 
 Examples:
 
   nqmjax schedule optimize --batch-size 64 --steps 17000
-  nqmjax schedule optimize --batch-size 64 --target 0.01 --pieces 50 -o plan.json
+  nqmjax schedule optimize --batch-size 64 --target 0.01 -o plan.json
   nqmjax schedule optimize --batch-size 64 --steps 17000 --ramp
-  nqmjax schedule optimize --seconds 3600 --step-seconds 0.02 --example-seconds 1e-4
+  nqmjax schedule optimize --seconds 3600 --step-seconds 0.02 \\
+                           --example-seconds 1e-4
 """
 
 
@@ -93,7 +95,7 @@ def optimize(
     max_batch_size: Number = None,
     pieces: Count = None,
     over: Words = ("learning_rate",),
-    ramp: Annotated[bool, Parameter(group=QUESTION, negative=())] = False,
+    ramp: Annotated[bool, Parameter(group=QUESTION, negative=(), show_default=False)] = False,
     max_learning_rate: Number = None,
     method: Method = None,
     problem: Problem = None,
@@ -174,7 +176,7 @@ BUDGET_HELP = """\
 Examples:
 
   nqmjax budget --epochs 40 --dataset-size 50000
-  nqmjax budget --steps 10000 --optimizers sgd heavy_ball --batch-sizes 2^2..2^14
+  nqmjax budget --steps 10000 --optimizers sgd ema --batch-sizes 2^2..2^14
 """
 
 
@@ -222,6 +224,10 @@ Rules for the rate when the batch grows by k: none (keep it), linear (times k),
 sqrt (times the root of k), tuned (the best factor). Rates are in units of one
 over the problem's curvatures, 1 the largest by default, and not those of a
 network: what carries over are the factors on the rates of a tuned recipe.
+
+Learning rates are in units where the largest curvature is 1: a network's rate
+of 3e-4 is not one here. Multiply it by the largest eigenvalue of the network's
+Hessian, or give the network's own spectrum with --spectrum.
 
 Examples:
 

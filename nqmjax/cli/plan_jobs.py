@@ -13,13 +13,14 @@ from nqmjax.cli.jobs import Problem, check_outputs, pair, watched, write_first, 
 from nqmjax.cli.options import OptimizerOptions, ProblemOptions
 from nqmjax.cli.plan_questions import PLAN_PIECES, Clock, Question, Recipe, names, one_number
 from nqmjax.cli.plan_report import budget_report, comparison_report, plan_report, transfer_report
+from nqmjax.cli.text import COMMAND, with_command, wrap
 from nqmjax.cli.values import parse_assignments, parse_numbers
 from nqmjax.closed_forms import optimal_batch_sizes
 from nqmjax.comparison import COMPARED, compare_schedules
 from nqmjax.figures import budget_figure, comparison_figure, plan_figure, write_figure
 from nqmjax.files import save_dataset, write_atomically
 from nqmjax.learning_rate_caps import AT_CAP, chosen_cap
-from nqmjax.optimizers import LinearOptimizer, Preconditioned, hyperparameters
+from nqmjax.optimizers import LinearOptimizer, Preconditioned, hyperparameters, provenance
 from nqmjax.plans import Plan, run
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling import TEMPLATES
@@ -63,7 +64,7 @@ def compare(
     """`nqmjax schedule compare`."""
     image, data = pair(output, force, spectrum_of(problem))
     chosen = list(COMPARED) if names(families) == ["all"] else names(families)
-    table = compare_schedules(
+    found = compare_schedules(
         build_problem(problem),
         build_optimizer(method),
         one_number("batch_size", batch_size),
@@ -73,6 +74,7 @@ def compare(
         tune_warmup=tune_warmup,
         progress=watched(),
     )
+    table = with_command(found)
     write_pair(comparison_figure(table), table, image, data, force, comparison_report(table))
 
 
@@ -95,7 +97,6 @@ def optimize(
     plan, time, notes = found.plan.whole_batches(), clock.model(), []
     if question.target is not None:  # rounded down, the plan might miss it
         plan = found.plan.replace(batch_size=np.ceil(found.plan.batch_size * (1 - 1e-12)))
-    risk = float(run(setting, optimizer, plan)[-1])
     if time is not None:
         notes.append(f"Time: {time.seconds(plan):,.6g} seconds.")
     if not found.converged:
@@ -103,8 +104,8 @@ def optimize(
     if plan.learning_rate.max() >= chosen_cap(setting, optimizer, question.max_learning_rate) * (1 - AT_CAP):
         notes.append("The largest rate is the cap, --max-learning-rate: a higher one might do better.")
     if any(found.plan.batch_size != plan.batch_size):
-        notes.append(f"With batch sizes that need not be whole the final risk is {found.risk:.6g}.")
-    save_plan(plan, output, image, force, "\n".join([plan_report(plan, risk, setting), *notes]))
+        notes.append(f"With batch sizes that need not be whole the final loss is {found.risk:.6g}.")
+    save_plan(plan, setting, optimizer, notes, output, image, force)
 
 
 def find_plan(
@@ -153,9 +154,9 @@ def batch_schedule(
     limits = {"smallest": smallest, "largest": math.inf if largest is None else largest}
     found = optimal_batch_sizes(setting, optimizer, plan, budget, **limits).whole_batches()
     even = plan.replace(batch_size=budget / plan.total_steps)
-    before, after = (float(run(setting, optimizer, each)[-1]) for each in (even, found))
-    note = f"With the same batch size throughout, {budget / plan.total_steps:,.6g}, the final risk is {before:.6g}."
-    save_plan(found, output, image, force, f"{plan_report(found, after, setting)}\n{note}")
+    before = float(run(setting, optimizer, even)[-1])
+    note = f"With the same batch size throughout, {budget / plan.total_steps:,.6g}, the final loss is {before:.6g}."
+    save_plan(found, setting, optimizer, [note], output, image, force)
 
 
 def budget(
@@ -201,8 +202,9 @@ def budget(
         regimes = budgets.budget_regimes(curve)._asdict() if examples is not None else {}
         curves.append(curve.assign(regimes))
     index = xr.DataArray(list(methods), dims="optimizer", name="optimizer")
-    table = xr.concat(curves, index, combine_attrs="drop_conflicts")
-    assert isinstance(table, xr.Dataset)
+    joined = xr.concat(curves, index, combine_attrs="drop_conflicts")
+    assert isinstance(joined, xr.Dataset)
+    table = with_command(joined.assign_attrs(optimizer="; ".join(curve.optimizer for curve in curves)))
     write_pair(budget_figure(table), table, image, data, force, budget_report(table))
 
 
@@ -226,7 +228,8 @@ def transfer(
         check_choice("the suffix of output", output.suffix, [".nc"])
         check_outputs([output], force, spectrum_of(problem))
     setting, optimizer, plan = build_problem(problem), build_optimizer(method), recipe.build()
-    table = transfers.transfer(setting, optimizer, plan, one_number("to", to), max_learning_rate=max_learning_rate)
+    to_batch = one_number("to", to)
+    table = with_command(transfers.transfer(setting, optimizer, plan, to_batch, max_learning_rate=max_learning_rate))
     if output is None:
         print(transfer_report(table))
     else:
@@ -241,11 +244,22 @@ def plan_outputs(output: Path, force: bool, *sources: Path | None) -> Path:
     return image
 
 
-def save_plan(plan: Plan, output: Path, image: Path, force: bool, report: str) -> None:
-    """Write a plan and its figure, both or neither, then print the report."""
+def save_plan(
+    plan: Plan,
+    problem: NoisyQuadratic,
+    optimizer: LinearOptimizer,
+    notes: Sequence[str],
+    output: Path,
+    image: Path,
+    force: bool,
+) -> None:
+    """Write a plan with whole batch sizes and its figure, both or neither, then print the report with `notes` below."""
+    plan = plan.whole_batches()
+    about = provenance(problem, optimizer, plan.hyperparameters) | {"command": COMMAND.get()}
+    text = plan_report(plan, float(run(problem, optimizer, plan)[-1]), problem, about)
 
     def both(path: Path) -> None:
-        write_figure(plan_figure(plan), path)
-        plan.write(output, force)
+        write_figure(plan_figure(plan, about), path)
+        plan.write(output, force, about)
 
-    write_first(lambda: write_atomically(image, both, force), report, output, image)
+    write_first(lambda: write_atomically(image, both, force), "\n".join([text, *map(wrap, notes)]), output, image)

@@ -9,7 +9,8 @@ import xarray as xr
 
 from nqmjax import prediction
 from nqmjax.checks import require
-from nqmjax.cli.run_report import LETTERS, answers_report, run_text
+from nqmjax.cli.run_report import LETTERS, answers_report, run_report
+from nqmjax.cli.text import with_command
 from nqmjax.files import check_output, write_atomically
 from nqmjax.model_files import read_model
 from nqmjax.plan_files import read_plan
@@ -60,7 +61,7 @@ def predict(
         _check_answers(output, force, model, runs)
     found = read_model(model)
     settings = read_settings(runs, model_schedule(found, *schedule), found.learning_rate)
-    table = prediction.predict(found, settings, **accuracy._asdict())
+    table = with_command(prediction.predict(found, settings, **accuracy._asdict()))
     if output is None:
         print(answers_report(table, found, details))
         return
@@ -78,7 +79,7 @@ def _one(model: RunModel, run: Run, schedule: tuple[str | None, float | None], a
         chosen = model_schedule(model, *schedule)
         settings = (run.model_size, run.batch_size, run.steps, run.learning_rate)
         table = prediction.predict(model, *settings, schedule=chosen, **accuracy._asdict())
-        return run_text(table.isel(run=0), model, chosen)
+        return run_report(with_command(table).isel(run=0), model, chosen)
     for name in ("batch_size", "steps", "learning_rate"):
         require(
             getattr(run, name) is None,
@@ -90,7 +91,7 @@ def _one(model: RunModel, run: Run, schedule: tuple[str | None, float | None], a
         require(value is None, name, value, f"the plan has its own; leave out --{name}")
     plan = read_plan(run.plan)
     table = prediction.predict(model, run.model_size, plan=plan, **accuracy._asdict())
-    return run_text(table.isel(run=0), model, f"{run.plan}, {plan.pieces} piece{'s' * (plan.pieces != 1)}")
+    return run_report(with_command(table).isel(run=0), model, f"{run.plan}, {plan.pieces} piece{'s' * (plan.pieces != 1)}")
 
 
 def model_schedule(model: RunModel, family: str | None, warmup: float | None) -> Schedule:

@@ -1,12 +1,11 @@
 """Runs that are predicted or planned, as text."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from nqmjax.cli.plan_report import columns_text
+from nqmjax.cli.text import columns_text, lines_of, report, wrap
 from nqmjax.prediction import RunModel
 from nqmjax.run_planning import RunPlan
 from nqmjax.settings import plain_exponent
@@ -38,14 +37,13 @@ def digits(value: float) -> str:
     return short(float(f"{value:.3g}"))
 
 
-def left(name: str, cells: Sequence[str]) -> dict[str, list[str]]:
-    """A column whose heading and cells stand at the left."""
-    width = max(map(len, [name, *cells]))
-    return {name.ljust(width): [cell.ljust(width) for cell in cells]}
+def run_report(table: xr.Dataset, model: RunModel, schedule: Any) -> str:
+    """One predicted run, a table without the dimension `run`."""
+    return report("The loss of a training run", table.attrs, run_text(table, model, schedule))
 
 
 def run_text(table: xr.Dataset, model: RunModel, schedule: Any) -> str:
-    """One predicted run, a table without the dimension `run`, in words."""
+    """One predicted run in words."""
     size, batch, steps = (short(float(table[name])) for name in LETTERS)
     loss, lower, upper, beyond = (float(table[name]) for name in ("loss", "lower", "upper", "beyond"))
     beyond_text = f"{digits(beyond)} times that of the largest run fitted to"
@@ -60,7 +58,7 @@ def run_text(table: xr.Dataset, model: RunModel, schedule: Any) -> str:
     lines += [f"The nearest run fitted to differs by a factor of {digits(near)} in N, B or K"] if near > FAR else []
     each = zip(table.law.values.tolist(), table.law_loss.values.tolist(), strict=True)
     lines += ["Laws: " + ", ".join(f"{name} {value:.4f}" for name, value in each)] if table.sizes["law"] > 1 else []
-    return "\n".join(lines)
+    return lines_of(lines)
 
 
 def _coverage(table: xr.Dataset) -> str:
@@ -88,14 +86,25 @@ def outside_text(marks: str, model: RunModel) -> str:
 
 def answers_report(table: xr.Dataset, model: RunModel, details: bool) -> str:
     """Many predicted runs as a table."""
-    columns = _settings(table) | _losses(table)
-    if details:
-        columns |= left("outside the runs fitted to", [outside_text(str(marks), model) for marks in table.outside.values])
     rows = [str(number) for number in range(1, table.sizes["run"] + 1)]
-    note = (
-        f"lower, upper: {level_text(table)}s ({table.attrs['interval']}); beyond: compute over the largest that was fitted to"
+    body = columns_text("run", rows, _settings(table) | _losses(table))
+    notes = [f"N parameters, B examples per update, K updates. {_losses_note(table)}"]
+    if details:
+        texts = zip(rows, [outside_text(str(marks), model) for marks in table.outside.values], strict=True)
+        outside = [wrap(text, f"run {row}: ") for row, text in texts if text]
+        notes.append("Outside the runs fitted to: " + ("these." if outside else "none."))
+    else:
+        outside = []
+    return report("Losses of training runs", table.attrs, body, "\n".join([lines_of(notes), *outside]))
+
+
+def _losses_note(table: xr.Dataset) -> str:
+    """What the columns of losses are."""
+    interval = f" ({table.attrs['interval']})" if "interval" in table.attrs else ""
+    return (
+        f"lower, upper: the {level_text(table)}{interval}. beyond: compute over the largest that was fitted to; above 1 is "
+        "extrapolation."
     )
-    return f"{columns_text('run', rows, columns)}\n\n{note}"
 
 
 def plan_report(plan: RunPlan, model: RunModel, schedule: Any, critical: xr.Dataset | str) -> str:
@@ -106,15 +115,15 @@ def plan_report(plan: RunPlan, model: RunModel, schedule: Any, critical: xr.Data
     """
     best = plan.best
     ranges = [f"{LETTERS[name]} {' to '.join(dict.fromkeys(map(digits, ends)))}" for name, ends in plan.flat.items()]
-    return "\n\n".join(
-        [
-            "The best run:",
-            f"{run_text(best, model, schedule)}\nCosts: {_costs(best, model)}",
-            _prices(plan.prices, model),
-            f"At most 1% more loss, the other setting at its best: {', '.join(ranges)}{_edge(best, model)}",
-            _frontier(plan.frontier),
-            critical if isinstance(critical, str) else _critical(critical),
-        ]
+    flat = f"At most 1% more loss, the other setting at its best: {', '.join(ranges)}"
+    return report(
+        "The best training run under these limits",
+        plan.frontier.attrs,
+        f"{run_text(best, model, schedule)}\n{wrap(_costs(best, model), 'Costs: ')}",
+        _prices(plan.prices, model),
+        lines_of([flat, *_edge(best, model)]),
+        _frontier(plan.frontier),
+        wrap(critical) if isinstance(critical, str) else _critical(critical),
     )
 
 
@@ -124,12 +133,12 @@ def _costs(best: xr.Dataset, model: RunModel) -> str:
     return ", ".join(["compute " + texts[0], *texts[1:]])
 
 
-def _edge(best: xr.Dataset, model: RunModel) -> str:
-    """A line that says so where the best batch size is the smallest or the largest of those seen, or nothing."""
+def _edge(best: xr.Dataset, model: RunModel) -> list[str]:
+    """A line that says so where the best batch size is the smallest or the largest of those seen, or none."""
     for name, end in zip(("smallest", "largest"), model.seen["batch_size"], strict=True):
         if abs(float(best.batch_size) - end) <= 0.5:
-            return f"\nB is the {name} of the runs fitted to; what lies beyond is searched only with --{name}-batch"
-    return ""
+            return [f"B is the {name} of the runs fitted to; what lies beyond is searched only with --{name}-batch"]
+    return []
 
 
 def _prices(prices: xr.Dataset, model: RunModel) -> str:
@@ -137,7 +146,7 @@ def _prices(prices: xr.Dataset, model: RunModel) -> str:
     names = [str(name) for name in prices.limit.values]
     columns = {"allowed": [short(value) for value in prices.allowed.values]}
     columns |= {"used": [f"{value:.1%}" for value in prices.used.values]}
-    columns |= {"loss if doubled": [f"{value:.4f}" for value in prices.loss_if_doubled.values]}
+    columns |= {"loss if\ndoubled": [f"{value:.4f}" for value in prices.loss_if_doubled.values]}
     columns |= {"gain": [f"{value:.4f}" for value in prices.gain.values]}
     return columns_text("limit", names, columns)
 
@@ -145,8 +154,8 @@ def _prices(prices: xr.Dataset, model: RunModel) -> str:
 def _frontier(table: xr.Dataset) -> str:
     """The best runs under multiples of the limits."""
     rows = [f"{value:g}" if value >= 1 else f"1/{1 / value:g}" for value in table.limits.values]
-    note = f"lower, upper: {level_text(table)}s; beyond: compute over the largest that was fitted to; limits: all but memory"
-    return f"{columns_text('limits times', rows, _settings(table) | _losses(table))}\n\n{note}"
+    body = columns_text("limits\ntimes", rows, _settings(table) | _losses(table))
+    return f"The best runs under multiples of all limits but memory:\n\n{body}\n\n{wrap(_losses_note(table))}"
 
 
 def _critical(table: xr.Dataset) -> str:
@@ -156,7 +165,7 @@ def _critical(table: xr.Dataset) -> str:
     cells = ["-" if np.isnan(value) else bound + digits(value) for bound, value in pairs]
     columns = {"critical batch size": cells}
     head = f"Critical batch sizes of N {short(table.attrs['model_size'])}, at 20% more examples than perfect scaling:"
-    return f"{head}\n\n{columns_text('loss', [f'{loss:.3f}' for loss in table.loss.values], columns)}"
+    return f"{wrap(head)}\n\n{columns_text('loss', [f'{loss:.3f}' for loss in table.loss.values], columns)}"
 
 
 def _settings(table: xr.Dataset) -> dict[str, list[str]]:

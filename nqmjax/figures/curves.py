@@ -1,4 +1,4 @@
-"""Figures over batch sizes: steps to target and learning rates, from tables of `nqmjax.scaling.scaling_curves`."""
+"""Figures over batch sizes: updates to a target loss and learning rates, from tables of `scaling_curves`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,46 +8,37 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
 
 from nqmjax.figures.style import (
     OBSERVED,
     TEXT,
-    Line,
     batch_size_axis,
+    caption,
     fit_values,
-    legend_below,
-    line,
+    legend,
     log_axis,
+    optimizer_line,
+    optimizer_title,
+    paired_panels,
     panels,
+    power_line,
     title,
 )
 
 Observed = Sequence[tuple[str, np.ndarray, np.ndarray]]
-"""Measured curves: label, batch sizes and steps of each, as `nqmjax.files.read_observed` returns them."""
+"""Measured curves: label, batch sizes and updates of each, as `nqmjax.files.read_observed` returns them."""
 
-BATCHES, STEPS = "batch size (examples)", "steps to target (updates)"
+BATCHES, STEPS = "batch size (examples)", "updates to target loss"
 TICKS = (10, 5)
-"""Ticks of the batch-size axis of one panel, and of one of several."""
+"""Ticks of the batch-size axis of one panel, and of one of several side by side."""
 
-TITLES = {
-    "sgd": "SGD",
-    "heavy_ball": "heavy ball",
-    "nesterov": "Nesterov",
-    "qhm": "QHM",
-    "ema": "SGD + EMA",
-    "sgd_schedule": "SGD, optimised schedule",
-}
 BOUNDS = {
     "flat_prior_steps": {"color": "0.75", "linewidth": 2.8, "linestyle": (0, (2.2, 0.9))},
     "bayes_steps": {"color": "black", "linewidth": 1.1, "linestyle": (0, (5, 2.5))},
 }
-STYLES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
-
-
-def optimizer_title(name: str) -> str:
-    """An optimizer's name as one writes it."""
-    inner = name.removeprefix("ema_")
-    return TITLES.get(name) or (f"{TITLES.get(inner, inner)} + EMA" if inner != name else name)
+RING = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.3, "linestyle": "none"}
+"""How a critical batch size is marked, in the colour of its curve."""
 
 
 def observed_title(label: str) -> str:
@@ -57,47 +48,85 @@ def observed_title(label: str) -> str:
 
 
 def scaling_figure(table: xr.Dataset, observed: Observed = ()) -> Figure:
-    """Steps to target against batch size: a panel for each preconditioner power, a line for each optimizer.
+    """Updates to target against batch size and the efficiency below: panels for each power, a line for each optimizer.
+
+    Rings mark the critical batch sizes, at which a run needs 20% more examples than at perfect scaling. The efficiency
+    tells curves apart that lie on each other above: the examples of the ideal bound over those used, or where there is no
+    such bound the fewest examples of any curve over those used.
 
     Args:
       table: as `scaling_curves` returns it.
       observed: measured curves, laid over every panel.
     """
     powers = table.power.values
-    figure, axes = panels(len(powers), BATCHES, STEPS, height=2.3 if len(powers) > 1 else 3.0)
-    for panel, power in zip(axes, powers, strict=True):
+    share, best = _efficiency(table)
+    figure, upper, lower = paired_panels(len(powers), BATCHES, STEPS, f"efficiency\n({best}: 100%)")
+    for steps, efficiency, power in zip(upper, lower, powers, strict=True):
         for index, name in enumerate(table.optimizer.values):
-            options = line(index, STYLES[index % len(STYLES)]).options(optimizer_title(str(name)))
-            _plot(panel, table.batch_size, table.steps.sel(power=power, optimizer=name), options)
-        _bounds(panel, table)
-        for (label, batches, steps), marker in zip(observed, OBSERVED * len(observed), strict=False):
-            panel.plot(
-                batches,
-                steps,
-                marker,
-                color="black",
-                markersize=6,
-                markeredgewidth=0.8,
-                markerfacecolor="none",
-                label=observed_title(label),
-                zorder=4,
-            )
-        title(panel, f"preconditioner power {power:g}" if len(powers) > 1 or power else "")
-    _finish(axes, table, [steps for _, _, steps in observed], [batches for _, batches, _ in observed])
-    legend_below(figure, axes[0], 3 if len(powers) > 1 else 2)
-    heading = f"tuned steps to risk {float(table.target):g}"
-    figure.suptitle(f"{heading}; {table.fixed} fixed" if table.attrs["fixed"] else heading, fontsize=TEXT)
+            curve = table.sel(power=power, optimizer=name)
+            options = optimizer_line(str(name), index).options(optimizer_title(str(name)))
+            _plot(steps, table.batch_size, curve.steps, options)
+            _plot(efficiency, table.batch_size, share.sel(power=power, optimizer=name), options)
+            _mark_critical(steps, curve, curve.steps, options["color"])
+            _mark_critical(efficiency, curve, share.sel(power=power, optimizer=name), options["color"])
+        _bounds(steps, table, ["bayes_steps"])
+        for (label, batches, counts), marker in zip(observed, OBSERVED * len(observed), strict=False):
+            points = {"color": "black", "markersize": 6, "markeredgewidth": 0.8, "markerfacecolor": "none", "zorder": 4}
+            steps.plot(batches, counts, marker, label=observed_title(label), **points)
+        title(steps, f"power {power:g}" if len(powers) > 1 or power else "")
+        efficiency.set_ylim(0, 1.05)
+        efficiency.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _finish(upper, table, [steps for _, _, steps in observed], [batches for _, batches, _ in observed])
+    for panel in lower:
+        batch_size_axis(
+            panel, np.concatenate([table.batch_size.values, *(batches for _, batches, _ in observed)]), _ticks(lower)
+        )
+    _scaling_legends(figure, upper[0], table)
+    heading = f"tuned updates to the loss {float(table.target):g}"
+    heading = f"{heading}; {table.fixed} fixed" if table.attrs["fixed"] else heading
+    figure.suptitle(heading + ("; power p of the preconditioner $H^p$" if len(powers) > 1 else ""), fontsize=TEXT)
+    caption(figure, table.attrs)
     return figure
 
 
+def _efficiency(table: xr.Dataset) -> tuple[xr.DataArray, str]:
+    """Examples of the ideal bound over those used, where there is no bound the fewest of all; and which it is."""
+    if (table.bayes_steps > 0).any() and np.isfinite(table.bayes_steps).all():
+        return table.bayes_steps / table.steps, "ideal"
+    examples = (table.steps * table.batch_size).where(np.isfinite(table.steps) & (table.steps > 0))
+    return examples.min() / examples, "best"
+
+
+def _scaling_legends(figure: Figure, axes: Axes, table: xr.Dataset) -> None:
+    """Optimizers at the left, what else is drawn at the right."""
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    names = [optimizer_title(str(name)) for name in table.optimizer.values]
+    rest = [handle for name, handle in handles.items() if name not in names]
+    rest.append(Line2D([], [], color="0.3", **RING, label="critical batch size: 20% more examples"))
+    legend(figure, [handles[name] for name in names], -(-len(names) // 4), "optimizer, tuned", "left")
+    legend(figure, rest, 1, "for comparison", "right")
+
+
+def _mark_critical(axes: Axes, curve: xr.Dataset, values: xr.DataArray, colour: str) -> None:
+    """A ring where the curve's examples are 20% above perfect scaling, if the curve shows it."""
+    found = curve.sel(definition="overhead")
+    some = np.isfinite(values) & (values > 0)
+    if found.critical_batch_size_bound or not np.isfinite(found.critical_batch_size) or some.sum() < 2:
+        return
+    place = float(found.critical_batch_size)
+    logs = np.interp(np.log(place), np.log(curve.batch_size[some]), np.log(values[some]))
+    axes.plot([place], [np.exp(logs)], color=colour, zorder=5, **RING)
+
+
 def powers_figure(table: xr.Dataset) -> Figure:
-    """Steps to target against batch size in one panel: colours for powers, the last optimizer solid, the first dashed."""
+    """Updates to target against batch size in one panel: colours and markers for powers, styles of line for optimizers."""
     figure, (axes,) = panels(1, BATCHES, STEPS, height=3.0)
     _powers(axes, table)
-    _bounds(axes, table)
+    _bounds(axes, table, list(BOUNDS))
     _finish([axes], table)
-    legend_below(figure, axes, 2, _style_key(table))
-    title(axes, f"target risk {float(table.target):g}" if "target" in table.coords else "")
+    _powers_legends(figure, axes, table)
+    title(axes, f"target loss {float(table.target):g}" if "target" in table.coords else "")
+    caption(figure, table.attrs)
     return figure
 
 
@@ -107,10 +136,11 @@ def targets_figure(table: xr.Dataset) -> Figure:
     for panel, target in zip(axes, table.target.values, strict=True):
         part = table.sel(target=target)
         _powers(panel, part)
-        _bounds(panel, part)
-        title(panel, f"target risk {target:g}")
+        _bounds(panel, part, list(BOUNDS))
+        title(panel, f"target loss {target:g}")
     _finish(axes, table)
-    legend_below(figure, axes[0], 4, _style_key(table))
+    _powers_legends(figure, axes[0], table)
+    caption(figure, table.attrs)
     return figure
 
 
@@ -121,33 +151,46 @@ def rates_figure(table: xr.Dataset) -> Figure:
     for panel, name, letter in zip(axes, names, "abcdefgh", strict=False):
         curves = table.sel(optimizer=name)
         for index, power in enumerate(table.power.values):
-            options = line(index).options(f"power {power:g}")
+            options = power_line(index, len(table.power), optimizer_line(name).style).options(f"{power:g}")
             _plot(panel, table.batch_size, curves.effective_learning_rate.sel(power=power), options)
         plain = not curves.get("momentum", curves.steps * np.nan).notnull().any()
         title(panel, f"({letter}) {optimizer_title(name)}{'' if plain else ', effective rate'}")
-        batch_size_axis(panel, table.batch_size, TICKS[len(axes) > 1])
+        batch_size_axis(panel, table.batch_size, _ticks(axes))
     log_axis(axes[0], "y")
     fit_values(axes, table.effective_learning_rate)
-    legend_below(figure, axes[0], len(table.power))
+    legend(figure, axes[0].get_legend_handles_labels()[0], len(table.power), "preconditioner power")
     if "target" in table.coords:
-        figure.suptitle(f"tuned for target risk {float(table.target):g}", fontsize=TEXT)
+        figure.suptitle(f"tuned for the target loss {float(table.target):g}", fontsize=TEXT)
+    caption(figure, table.attrs)
     return figure
 
 
 def _powers(axes: Axes, table: xr.Dataset) -> None:
-    """Every optimizer's curves by power, dashed but for the last."""
-    *others, solid = table.optimizer.values
+    """Every optimizer's curves by power."""
+    last = str(table.optimizer.values[-1])
     for index, power in enumerate(table.power.values):
-        for name in others:
-            _plot(axes, table.batch_size, table.steps.sel(power=power, optimizer=name), line(index, STYLES[1]).options())
-        _plot(axes, table.batch_size, table.steps.sel(power=power, optimizer=solid), line(index).options(f"power {power:g}"))
+        for name in map(str, table.optimizer.values):
+            style = power_line(index, len(table.power), optimizer_line(name).style)
+            options = style.options(f"{power:g}" if name == last else None)
+            _plot(axes, table.batch_size, table.steps.sel(power=power, optimizer=name), options)
 
 
-def _style_key(table: xr.Dataset) -> list[Line2D]:
-    """What solid and dashed stand for."""
-    first, *_, last = (optimizer_title(str(name)) for name in table.optimizer.values)
-    styles = {last: Line("0.45", "o"), first: Line("0.45", "o", STYLES[1])}
-    return [Line2D([], [], **style.options(label)) for label, style in styles.items()]
+def _powers_legends(figure: Figure, axes: Axes, table: xr.Dataset) -> None:
+    """Powers at the left; optimizers and bounds at the right."""
+    handles, labels = axes.get_legend_handles_labels()
+    count = len(table.power)
+    names = [str(name) for name in table.optimizer.values]
+    key = [Line2D([], [], **power_line(0, 1, optimizer_line(name).style)._replace(colour="0.45").options()) for name in names]
+    for handle, name in zip(key, names, strict=True):
+        handle.set_label(optimizer_title(name))
+    bounds = [handle for handle, label in zip(handles, labels, strict=True) if label in _bound_names(table)]
+    powers = [handle for handle in handles if handle not in bounds]
+    legend(figure, powers[:count], -(-count // 4), "preconditioner power", "left")
+    legend(figure, [*key, *bounds], 1, "optimizer", "right")
+
+
+def _bound_names(table: xr.Dataset) -> list[str]:
+    return [table[name].attrs["long_name"] for name in BOUNDS]
 
 
 def _plot(axes: Axes, batch_size: xr.DataArray, values: xr.DataArray, options: dict[str, Any]) -> None:
@@ -156,17 +199,24 @@ def _plot(axes: Axes, batch_size: xr.DataArray, values: xr.DataArray, options: d
     axes.plot(batch_size, shown, **options)
 
 
-def _bounds(axes: Axes, table: xr.Dataset) -> None:
-    """The two bounds, dashed and named, where they say something."""
-    for name, style in BOUNDS.items():
+def _bounds(axes: Axes, table: xr.Dataset, names: Sequence[str]) -> None:
+    """The bounds, dashed and named, where they say something."""
+    for name in names:
         if (table[name] > 0).any() and np.isfinite(table[name]).any():
-            _plot(axes, table.batch_size, table[name], {**style, "label": table[name].attrs["long_name"], "zorder": 1})
+            _plot(axes, table.batch_size, table[name], {**BOUNDS[name], "label": table[name].attrs["long_name"], "zorder": 1})
+
+
+def _ticks(axes: Sequence[Axes]) -> int:
+    """Ticks of the batch-size axis of each of these panels."""
+    spec = axes[0].get_subplotspec()
+    columns = spec.get_gridspec().ncols if spec is not None else 1
+    return TICKS[columns > 1]
 
 
 def _finish(axes: Sequence[Axes], table: xr.Dataset, steps: Sequence[Any] = (), batches: Sequence[Any] = ()) -> None:
     """Axes that span the curves and what was measured; the bounds leave at the bottom."""
     for panel in axes:
-        batch_size_axis(panel, np.concatenate([table.batch_size.values, *batches]), TICKS[len(axes) > 1])
+        batch_size_axis(panel, np.concatenate([table.batch_size.values, *batches]), _ticks(axes))
         log_axis(panel, "y")
         if not np.isfinite(table.steps).any() and not steps:
             panel.text(0.5, 0.5, "no setting reaches the target", transform=panel.transAxes, ha="center", fontsize=TEXT)

@@ -17,7 +17,7 @@ from nqmjax.dynamics import risk, risk_curve, spectral_radius, stationary_risk
 from nqmjax.figures.curves import powers_figure, rates_figure, targets_figure
 from nqmjax.figures.risks import decay_figure, effective_rate_figure, momentum_figure
 from nqmjax.figures.schedules import budget_figure, final_rates_figure, optimal_rates_figure
-from nqmjax.optimizers import SGD, HeavyBall, Preconditioned
+from nqmjax.optimizers import SGD, HeavyBall, Preconditioned, provenance
 from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
 from nqmjax.scaling import scaling_curves
 from nqmjax.schedule_search import steps_to_target_with_schedule
@@ -65,6 +65,7 @@ def decay_table(progress: bool = True) -> xr.Dataset:
     """Figure 1: a steep and a flat direction, each of risk 1 at the start, under SGD whose rate drops to a tenth."""
     rate, drop, last, factor = 1.0, 100, 400, 10.0
     curvatures = [0.5, 0.01]
+    halves = from_spectrum(curvatures, initial=[2 / curvature for curvature in curvatures])
     rows = []
     for curvature in curvatures:
         start = from_spectrum([curvature], initial=2 / curvature)
@@ -75,7 +76,7 @@ def decay_table(progress: bool = True) -> xr.Dataset:
     return xr.Dataset(
         {"risk": (("curvature", "schedule", "steps"), np.array(rows))},
         coords={"curvature": curvatures, "schedule": ["constant", "dropped"], "steps": np.arange(last + 1)},
-        attrs={"drop": drop, "factor": factor},
+        attrs={"drop": drop, "factor": factor, **provenance(halves, "SGD, rate 1, then 0.1")},
     )
 
 
@@ -96,7 +97,7 @@ def momentum_table(progress: bool = True) -> xr.Dataset:
             "stationary_risk": (dims, np.stack([stationary_risk(problem, method, 1) for method in methods.values()])),
         },
         coords={"optimizer": list(methods), "distance": distance},
-        attrs={"critical": 1 - (1 - np.sqrt(rate * curvature)) ** 2},
+        attrs={**provenance(problem, "SGD and heavy ball, rate 0.0005"), "critical": 1 - (1 - np.sqrt(rate * curvature)) ** 2},
     )
 
 
@@ -109,7 +110,11 @@ def effective_rate_table(progress: bool = True) -> xr.Dataset:
     return xr.Dataset(
         {"risk": (("effective_learning_rate", "optimizer", "steps"), risks)},
         coords={"effective_learning_rate": rates, "optimizer": list(methods), "steps": steps},
-        attrs={"momentum": momentum, "batch_size": batch_size},
+        attrs={
+            **provenance(paper_problem(), f"SGD and heavy ball, momentum {momentum:g}, batch size {batch_size}"),
+            "momentum": momentum,
+            "batch_size": batch_size,
+        },
     )
 
 
@@ -145,9 +150,9 @@ def schedules_table(progress: bool = True) -> xr.Dataset:
         steps.append(found.steps)
     scheduled = constant.assign_coords(optimizer=["sgd_schedule"])
     scheduled["steps"] = constant.steps.dims, np.reshape(steps, constant.steps.shape)
-    return xr.concat([constant[["steps"]], scheduled[["steps"]]], "optimizer", join="exact").merge(
-        constant[["bayes_steps", "flat_prior_steps"]]
-    )
+    both = xr.concat([constant[["steps"]], scheduled[["steps"]]], "optimizer", join="exact")
+    text = "SGD, tuned; SGD, optimised schedule of 10 pieces"
+    return both.merge(constant[["bayes_steps", "flat_prior_steps"]]).assign_attrs(provenance(paper_problem(), text))
 
 
 def optimal_rates_table(progress: bool = True) -> xr.Dataset:
@@ -164,7 +169,7 @@ def optimal_rates_table(progress: bool = True) -> xr.Dataset:
             "steps": ("batch_size", [found.steps for found in plans]),
         },
         coords={"batch_size": batches},
-        attrs={"target": 0.01},
+        attrs={"target": 0.01, **provenance(paper_problem(), "SGD, rates optimised")},
     )
 
 
@@ -176,23 +181,25 @@ def regimes_table(progress: bool = True) -> xr.Dataset:
     for optimizer, warmup in methods.values():
         curve = budget_curve(paper_problem(), optimizer, batches, examples=2e6, warmup=warmup, progress=progress)
         curves.append(curve.assign(boundary=budget_regimes(curve).boundary))
-    return xr.concat(curves, xr.DataArray(list(methods), dims="optimizer", name="optimizer"), combine_attrs="drop_conflicts")
+    index = xr.DataArray(list(methods), dims="optimizer", name="optimizer")
+    table = xr.concat(curves, index, combine_attrs="drop_conflicts")
+    return table.assign_attrs(provenance(paper_problem(), "SGD and heavy ball, momentum 0.9, rate tuned"))
 
 
 _MOMENTUM, _AVERAGE = functools.partial(curves_table, ["sgd", "heavy_ball"]), functools.partial(curves_table, ["sgd", "ema"])
 
 PAPER_FIGURES: Mapping[str, PaperFigure] = MappingProxyType(
     {
-        "1": PaperFigure("risk of single directions with and without learning-rate decay", decay_table, decay_figure),
-        "2": PaperFigure("convergence rate and stationary risk against momentum", momentum_table, momentum_figure),
-        "3a": PaperFigure("steps to target against batch size, SGD and momentum", _MOMENTUM, powers_figure),
-        "3b": PaperFigure("steps to target against batch size, constant rates and schedules", schedules_table, powers_figure),
+        "1": PaperFigure("loss of single directions with and without learning-rate decay", decay_table, decay_figure),
+        "2": PaperFigure("convergence rate and final loss against momentum", momentum_table, momentum_figure),
+        "3a": PaperFigure("updates to target against batch size, SGD and momentum", _MOMENTUM, powers_figure),
+        "3b": PaperFigure("updates to target against batch size, constant rates and schedules", schedules_table, powers_figure),
         "3c": PaperFigure("optimised learning-rate schedules by batch size", optimal_rates_table, optimal_rates_figure),
-        "4": PaperFigure("steps to target against batch size, SGD with and without EMA", _AVERAGE, powers_figure),
+        "4": PaperFigure("updates to target against batch size, SGD with and without EMA", _AVERAGE, powers_figure),
         "14": PaperFigure("tuned learning rates against batch size, SGD and momentum", _MOMENTUM, rates_figure),
         "15": PaperFigure("last rates of optimised schedules against batch size", optimal_rates_table, final_rates_figure),
         "E.3": PaperFigure("momentum against SGD at its effective learning rate", effective_rate_table, effective_rate_figure),
-        "E.5": PaperFigure("steps to target against batch size for several targets", targets_table, targets_figure),
+        "E.5": PaperFigure("updates to target against batch size, several targets", targets_table, targets_figure),
         "regimes": PaperFigure("two regimes under a budget of epochs (Smith et al. 2020)", regimes_table, budget_figure),
     }
 )

@@ -1,6 +1,7 @@
 """Figures of real training runs: how well a model fits them, its curves at like compute, and the best runs under limits."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterMathtext, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from nqmjax.figures.style import MARKERS, SMALL, TEXT, Line, batch_size_axis, legend_below, line, log_axis, panels, title
+from nqmjax.figures.style import (
+    MARKERS,
+    SMALL,
+    STYLES,
+    TEXT,
+    Line,
+    batch_size_axis,
+    caption,
+    legend_below,
+    line,
+    log_axis,
+    panels,
+    title,
+)
 from nqmjax.laws.base import law_inputs
 from nqmjax.prediction import RunModel, mean_log_losses
 from nqmjax.run_planning import RunPlan
@@ -17,7 +31,6 @@ from nqmjax.runs import Runs
 from nqmjax.settings import plain_exponent, run_settings
 
 LOSS, SIZE, BATCHES = "loss (nats)", "model size (parameters)", "batch size (examples)"
-STYLES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 HEIGHT = 3.0
 
 FEWEST, MOST = 3, 7
@@ -61,16 +74,17 @@ def fit_figure(runs: Runs, table: xr.Dataset) -> Figure:
     log_axis(rest, "x")
     title(fit, f"(a) fit, {100 * table.attrs['level']:g}% intervals")
     title(rest, "(b) residuals")
-    legend_below(figure, fit, 4)
+    legend_below(figure, fit, 4, "group of runs")
+    caption(figure, table.attrs)
     return figure
 
 
-def iso_figure(runs: Runs, model: RunModel) -> Figure:
+def iso_figure(runs: Runs, model: RunModel, about: Mapping[str, Any] = MappingProxyType({})) -> Figure:
     """Loss against model size, and against batch size, at the compute of each budget: runs as markers, the model as lines.
 
     A budget is drawn against batch size for each model size with three batch sizes or more, and against model size with its
     other runs, or where these are too few with the best run of each model size. Between neighbouring runs the model's other
-    settings are interpolated in logarithms.
+    settings are interpolated in logarithms. `about` are further attributes for the caption, such as the command.
     """
     figure, axes = panels(2, SIZE, LOSS, LOSS, height=HEIGHT, common=False)
     both = [_some(_along_sizes(runs)), _some(_along_batches(runs))]
@@ -96,6 +110,7 @@ def iso_figure(runs: Runs, model: RunModel) -> Figure:
     title(axes[0], "(a) model size at like compute")
     title(axes[1], "(b) batch size at like compute")
     figure.suptitle(f"{_compute_title(runs.compute_unit, 'C: compute')}; markers: runs; lines: the model", fontsize=TEXT)
+    caption(figure, {**model.provenance, **about})
     return figure
 
 
@@ -129,6 +144,7 @@ def frontier_figure(plan: RunPlan) -> Figure:
     settings.set_yscale("log", base=2)
     settings.yaxis.set_major_formatter(LogFormatterMathtext(base=2))
     settings.yaxis.set_minor_locator(NullLocator())
+    caption(figure, table.attrs)
     return figure
 
 

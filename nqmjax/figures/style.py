@@ -1,19 +1,28 @@
 """How figures look: sizes that are read at column width, axes in powers of two, lines that are told apart without colour."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogFormatterMathtext, LogLocator, NullFormatter, NullLocator
 
-COLUMN, PAGE = 4.0, 6.0
-"""Widths in inches of a figure of one panel and of several side by side."""
+COLUMN, PAGE, WIDE = 4.0, 6.0, 7.6
+"""Widths in inches of a figure of one panel, of two or three side by side, and of four."""
 
-TEXT, SMALL = 9, 8
-"""Sizes in points of labels, and of ticks and legends."""
+TEXT, SMALL, TINY = 9, 8, 6
+"""Sizes in points of labels, of ticks and legends, and of the caption."""
+
+LETTERS, LEADING = 22.5, 1.25
+"""Letters of the caption to an inch, and heights of a letter from line to line."""
+
+DASHED, DOTTED, DASHDOT, LONG = (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (8, 2))
+STYLES = ("-", DASHED, DOTTED, DASHDOT)
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#E69F00", "#56B4E9", "#882255", "#332288")
 """Told apart by colour-blind readers, and most of them in greys (Okabe and Ito; Tol)."""
@@ -49,6 +58,52 @@ def line(index: int, style: Any = "-") -> Line:
     return Line(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)], style)
 
 
+OPTIMIZERS: Mapping[str, Line] = MappingProxyType(
+    {
+        "sgd": Line(COLOURS[0], "o", DASHED),
+        "heavy_ball": Line(COLOURS[1], "s"),
+        "nesterov": Line(COLOURS[3], "D", DASHDOT),
+        "qhm": Line(COLOURS[7], "P", DOTTED),
+        "ema": Line(COLOURS[2], "^"),
+        "ema_heavy_ball": Line(COLOURS[6], "v", LONG),
+        "ema_nesterov": Line(COLOURS[5], "X", DASHDOT),
+        "ema_qhm": Line(COLOURS[4], "*", DOTTED),
+        "sgd_schedule": Line(COLOURS[7], "h"),
+        "sgd_effective": Line(COLOURS[5], "v", DOTTED),
+        "heavy_ball_warmup": Line(COLOURS[4], "*", DOTTED),
+    }
+)
+"""The one look of each optimizer in all figures; figures of preconditioner powers take marker and colour for the powers."""
+
+TITLES: Mapping[str, str] = MappingProxyType(
+    {
+        "sgd": "SGD",
+        "heavy_ball": "heavy ball",
+        "nesterov": "Nesterov",
+        "qhm": "QHM",
+        "ema": "SGD + EMA",
+        "sgd_schedule": "SGD, optimised schedule",
+    }
+)
+
+
+def optimizer_title(name: str) -> str:
+    """An optimizer's name as one writes it."""
+    inner = name.removeprefix("ema_")
+    return TITLES.get(name) or (f"{TITLES.get(inner, inner)} + EMA" if inner != name else name)
+
+
+def optimizer_line(name: str, index: int = 0) -> Line:
+    """The look of an optimizer; of one that is not known here the one that its place in the figure gives."""
+    return OPTIMIZERS.get(name) or line(index + 3, STYLES[(index + 1) % len(STYLES)])
+
+
+def power_line(index: int, count: int, style: Any = "-") -> Line:
+    """The line number `index` out of `count` in order: from dark to light."""
+    red, green, blue, _ = colormaps["viridis"](0.8 * index / max(count - 1, 1))
+    return Line(f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}", MARKERS[index % len(MARKERS)], style)
+
+
 def panels(count: int, xlabel: str, *ylabels: str, height: float = 2.6, common: bool = True) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels, at most three side by side: with the same axes, or each with a label of its own."""
     columns = 1 if count == 1 else 2 if count <= 4 else 3
@@ -67,6 +122,29 @@ def panels(count: int, xlabel: str, *ylabels: str, height: float = 2.6, common: 
         if index % columns == 0 or not common:
             axes.set_ylabel(ylabels[index % len(ylabels)], fontsize=TEXT)
     return figure, list(grid[:count])
+
+
+def paired_panels(count: int, xlabel: str, upper: str, lower: str) -> tuple[Figure, list[Axes], list[Axes]]:
+    """A figure of `count` pairs of panels, the lower one under the upper one, at most four pairs side by side."""
+    columns = min(count, 4)
+    rows = -(-count // columns)
+    width = {1: COLUMN, 2: PAGE}.get(columns, WIDE)
+    figure = Figure(figsize=(width, 0.9 + 3.6 * rows), layout="constrained")
+    grid = figure.subplots(2 * rows, columns, sharex=True, sharey="row", squeeze=False, height_ratios=[1.6, 1.0] * rows)
+    ups, downs = grid[::2].ravel(), grid[1::2].ravel()
+    for axes in [*ups[count:], *downs[count:]]:
+        axes.set_axis_off()
+    for index, pair in enumerate(zip(ups[:count], downs[:count], strict=True)):
+        for axes, label in zip(pair, (upper, lower), strict=True):
+            axes.tick_params(labelsize=SMALL)
+            axes.grid(color="0.9", linewidth=0.6)
+            axes.set_axisbelow(True)
+            if index % columns == 0:
+                axes.set_ylabel(label, fontsize=TEXT)
+        if index >= count - columns:
+            pair[1].tick_params(labelbottom=True)
+            pair[1].set_xlabel(xlabel, fontsize=TEXT)
+    return figure, list(ups[:count]), list(downs[:count])
 
 
 def batch_size_axis(axes: Axes, values: Any, ticks: int) -> None:
@@ -102,19 +180,69 @@ def title(axes: Axes, text: str) -> None:
     axes.set_title(text, fontsize=TEXT, loc="left", pad=3)
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int, also: Sequence[Any] = ()) -> None:
-    """One legend for all panels, below them."""
-    figure.legend(
-        handles=[*axes.get_legend_handles_labels()[0], *also],
-        loc="outside lower center",
+def legend_below(
+    figure: Figure, axes: Axes, columns: int, heading: str, also: Sequence[Any] = (), place: str = "center"
+) -> None:
+    """A legend for all panels, below them, under a heading; several stand side by side at "left", "center" and "right"."""
+    legend(figure, [*axes.get_legend_handles_labels()[0], *also], columns, heading, place)
+
+
+def legend(figure: Figure, handles: Sequence[Any], columns: int, heading: str, place: str = "center") -> None:
+    """A legend of these handles below all panels."""
+    loc: Any = f"outside lower {place}"
+    found = figure.legend(
+        handles=handles,
+        loc=loc,
         ncols=columns,
+        title=heading,
         fontsize=SMALL,
+        title_fontsize=SMALL,
         frameon=False,
         handlelength=2.6,
         columnspacing=1.4,
+        alignment="left",
     )
+    found.get_title().set_fontweight("bold")
+
+
+CAPTION = {"problem": "Problem", "optimizer": "Optimizer", "rate_units": "Rates", "command": "Command"}
+"""Attributes of a table that stand below a figure, and their titles."""
+
+
+def caption(figure: Figure, attributes: Mapping[str, Any]) -> None:
+    """Say below a finished figure, which grows by this, what it is about, in which units, and which command made it."""
+    given = [f"{title}: {attributes[name]}" for name, title in CAPTION.items() if attributes.get(name)]
+    columns = int(LETTERS * figure.get_figwidth())
+    text = "\n".join(textwrap.fill(part, columns, break_on_hyphens=False) for part in given)
+    if not given:
+        return
+    height = (text.count("\n") + 1) * TINY * LEADING / 72 + 0.06
+    figure.draw_without_rendering()
+    sizes = [each.get_window_extent().transformed(figure.dpi_scale_trans.inverted()) for each in figure.legends]
+    apart = sum(size.width for size in sizes) <= figure.get_figwidth()
+    highest = max((size.height for size in sizes), default=0.0)
+    space = highest if apart else sum(size.height for size in sizes)
+    whole = figure.get_figheight() + height + space - highest
+    figure.set_figheight(whole)
+    below = height
+    for each, size in reversed(list(zip(figure.legends, sizes, strict=True))):
+        each.set_bbox_to_anchor((0.0, below / whole, 1.0, 1 - below / whole), figure.transFigure)
+        if not apart:
+            each.set_loc("lower left")
+            below += size.height
+    engine: Any = figure.get_layout_engine()
+    bottom = (height + space) / whole
+    engine.set(rect=(0.0, bottom, 1.0, 1 - bottom))
+    words = figure.text(0.008, (height - 0.02) / whole, text.replace("$", r"\$"), va="top")
+    words.set(fontsize=TINY, color="0.35", linespacing=LEADING, in_layout=False)
+    figure.set_label("; ".join(given))
+
+
+METADATA = {".png": "Description", ".pdf": "Subject", ".svg": "Description"}
+"""Where a file says what its figure is about."""
 
 
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format that the name's suffix says."""
-    figure.savefig(path, dpi=220)
+    """Write a figure in the format that the name's suffix says, what it is about in its metadata."""
+    about = {METADATA[path.suffix]: figure.get_label()} if path.suffix in METADATA and figure.get_label() else {}
+    figure.savefig(path, dpi=220, metadata=about)

@@ -2,6 +2,7 @@
 
 from nqmjax.optimizers.base import LinearOptimizer, LinearSystem, hyperparameters, linear_system
 from nqmjax.optimizers.declaration import check_optimizer
+from nqmjax.optimizers.description import describe, describe_problem, provenance
 from nqmjax.optimizers.methods import QHM, SGD, HeavyBall, Nesterov
 from nqmjax.optimizers.wrappers import Averaged, Preconditioned
 
@@ -17,4 +18,7 @@ __all__ = [
     "linear_system",
     "hyperparameters",
     "check_optimizer",
+    "describe",
+    "describe_problem",
+    "provenance",
 ]
