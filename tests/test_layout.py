@@ -8,13 +8,25 @@ import pytest
 import nqmjax
 
 ORDER = [
-    ["checks", "problem", "power_law_sums", "least_squares", "limits", "parallel"],
+    [
+        "checks",
+        "numerals",
+        "writing",
+        "csv_text",
+        "tables",
+        "datasets",
+        "problem",
+        "power_law_sums",
+        "least_squares",
+        "limits",
+        "parallel",
+    ],
     ["optimizers"],
     ["frontdoor", "dynamics"],
     ["passage"],
     ["target", "plans", "schedules", "montecarlo"],
     ["lanes", "bounds", "batch_size", "closed_forms"],
-    ["files", "sweeping", "schedule_search"],
+    ["spectrum_files", "observed", "files", "sweeping", "schedule_search"],
     ["plan_files", "settings", "runs", "run_files", "batched_search", "comparison", "tuning"],
     ["budgets", "wall_clock", "laws"],
     ["fitting"],

@@ -16,15 +16,18 @@ from nqmjax.cli.plan_jobs import names
 from nqmjax.cli.predict_jobs import model_schedule
 from nqmjax.cli.run_report import plan_report
 from nqmjax.figures import fit_figure, frontier_figure, iso_figure, write_figure
-from nqmjax.files import csv_rows, input_file, parse_columns, save_dataset, write_atomically
+from nqmjax.files import input_file, save_dataset, write_atomically
 from nqmjax.limits import Limits, StepTable, StepTime
 from nqmjax.model_files import read_model, write_model
 from nqmjax.prediction import RunModel, predict
-from nqmjax.run_files import MAX_LOSS, read_runs
+from nqmjax.run_files import ALIASES, MAX_LOSS, read_runs
 from nqmjax.run_planning import RunPlan, critical_batch_sizes
 from nqmjax.runs import Runs
 from nqmjax.settings import Schedule
+from nqmjax.tables import TEXT, Columns, read_table
 
+STEP_NAMES = ("N", "B", "seconds")
+STEP_COLUMNS = Columns(STEP_NAMES, STEP_NAMES, ALIASES | {"seconds": ("stepseconds", "time", "steptime", "secondsperstep")})
 GROUPS = {"auto": selection.CANDIDATES, "all": tuple(selection.LAWS)}
 
 
@@ -135,12 +138,10 @@ def _step_seconds(options: LimitOptions) -> StepTime | StepTable | None:
 
 def _step_table(path: Path) -> StepTable:
     """Measured seconds of steps from a CSV file."""
-    path = input_file(path, ".csv")
-    columns = ("N", "B", "seconds")
-    table = parse_columns(path, *csv_rows(path, "N"), columns, columns)
-    for name in columns:
+    table = read_table(input_file(path, *TEXT), STEP_COLUMNS)
+    for name in STEP_COLUMNS.required:
         table.check(name, lambda values: values > 0, "give a number above 0")
-    return StepTable(*(table.columns[name] for name in columns))
+    return StepTable(*(table.columns[name] for name in STEP_COLUMNS.required))
 
 
 def _critical(model: RunModel, plan: RunPlan, schedule: Schedule) -> xr.Dataset | str:
