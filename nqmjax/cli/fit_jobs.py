@@ -12,6 +12,7 @@ from nqmjax.checks import check_choice, require
 from nqmjax.cli.fit_app import FitOptions, LimitOptions, RunOptions
 from nqmjax.cli.fit_report import fit_report, scores_report
 from nqmjax.cli.jobs import check_outputs, pair, watched, write_first, write_pair
+from nqmjax.cli.outputs import IMAGES, beside
 from nqmjax.cli.plan_jobs import names
 from nqmjax.cli.predict_jobs import model_schedule
 from nqmjax.cli.run_report import plan_report
@@ -33,10 +34,11 @@ GROUPS = {"auto": selection.CANDIDATES, "all": tuple(selection.LAWS)}
 
 def fit(runs: Path, laws: Sequence[str], reading: RunOptions, fitting: FitOptions, output: Path, force: bool) -> None:
     """`nqmjax fit`."""
-    check_choice("the suffix of output", output.suffix, [".json"])
-    image, curves = output.with_suffix(".png"), output.with_name(f"{output.stem}-curves.png")
-    check_outputs((output, image, curves), force, runs)
+    check_choice("the suffix of output", output.suffix.lower(), [".json", *IMAGES])
+    image, output = beside(output, ".json")
+    curves = image.with_name(f"{image.stem}-curves{image.suffix}")
     found = _read(runs, reading)
+    check_outputs((output, image, curves), force, runs)
     model = selection.fit(found, _laws(laws), **_method(fitting), progress=watched())
     write_model(model, output, force)  # before anything that might fail
     table = predict(model, found.settings)

@@ -12,6 +12,7 @@ from nqmjax import budgets
 from nqmjax.checks import check_choice, require
 from nqmjax.cli.jobs import Problem, check_outputs, pair, watched, write_first, write_pair
 from nqmjax.cli.options import OptimizerOptions, ProblemOptions
+from nqmjax.cli.outputs import IMAGES, beside
 from nqmjax.cli.plan_report import budget_report, comparison_report, plan_report, transfer_report
 from nqmjax.cli.values import parse_assignments, parse_numbers
 from nqmjax.closed_forms import optimal_batch_sizes
@@ -141,6 +142,7 @@ def compare(
     """`nqmjax schedule compare`."""
     image, data = pair(output, force, spectrum_of(problem))
     chosen = list(COMPARED) if names(families) == ["all"] else names(families)
+    require(bool(chosen), "families", "empty", f"give all, or some of {', '.join(COMPARED)}")
     table = compare_schedules(
         build_problem(problem),
         build_optimizer(method),
@@ -163,7 +165,7 @@ def optimize(
     force: bool,
 ) -> None:
     """`nqmjax schedule optimize`."""
-    image = plan_outputs(output, force, spectrum_of(problem))
+    output, image = plan_outputs(output, force, spectrum_of(problem))
     setting, optimizer, time = build_problem(problem), build_optimizer(method), clock.model()
     over, pieces, cap = names(question.over), question.pieces, question.max_learning_rate
     asked = {"steps": question.steps, "target": question.target, "seconds": clock.seconds}
@@ -213,7 +215,7 @@ def batch_schedule(
     force: bool,
 ) -> None:
     """`nqmjax batch-schedule`."""
-    image = plan_outputs(output, force, spectrum_of(problem), recipe.plan)
+    output, image = plan_outputs(output, force, spectrum_of(problem), recipe.plan)
     setting, optimizer, plan = build_problem(problem), build_optimizer(method), recipe.build()
     budget = float(plan.total_examples) if examples is None else examples
     found = optimal_batch_sizes(setting, optimizer, plan, budget, smallest, math.inf if largest is None else largest)
@@ -287,12 +289,13 @@ def transfer(
         write_first(lambda: save_dataset(table, output, force), transfer_report(table), output)
 
 
-def plan_outputs(output: Path, force: bool, *sources: Path | None) -> Path:
-    """Check where a plan goes; the name of its figure."""
-    check_choice("the suffix of output", output.suffix, [".csv", ".json"])
-    image = output.with_suffix(".png")
-    check_outputs((output, image), force, *sources)
-    return image
+def plan_outputs(output: Path, force: bool, *sources: Path | None) -> tuple[Path, Path]:
+    """The names of a plan and of its figure, whichever of them `output` names; both checked."""
+    kind = output.suffix.lower()
+    check_choice("the suffix of output", kind, [".csv", ".json", *IMAGES])
+    image, plan = beside(output, ".csv" if kind in IMAGES else kind)
+    check_outputs((plan, image), force, *sources)
+    return plan, image
 
 
 def save_plan(plan: Plan, output: Path, image: Path, force: bool, report: str) -> None:
