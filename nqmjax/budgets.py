@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from nqmjax.checks import check_batch_size, check_choice, check_steps, check_values, numeric, require
 from nqmjax.comparison import final_risk
+from nqmjax.frontdoor import check_run
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.plans import Plan, check_plan, run
 from nqmjax.problem import NoisyQuadratic
@@ -86,7 +87,7 @@ def budget_curve(
     """
     require((examples is None) != (steps is None), "examples and steps", (examples, steps), "give one of the two")
     check_choice("family", family, FAMILIES)
-    check_batch_size(batch_size)
+    check_run(problem, optimizer, batch_size)
     batches = np.atleast_1d(numeric("batch_size", batch_size))
     require(0 <= warmup < 1, "warmup", warmup, "give a share of the run from 0 up to 1")
     if examples is not None:
@@ -140,6 +141,7 @@ def budget_regimes(table: xr.Dataset) -> Regimes:
 
     Source: Smith et al. 2020, section 2.
     """
+    require(isinstance(table, xr.Dataset), "table", repr(table)[:80], "give what budget_curve returns")
     order = np.argsort(table.batch_size.values)
     batch, rate = table.batch_size.values[order], table.effective_learning_rate.values[order]
     linear = rate[0] / batch[0]

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from nqmjax.bounds import bayes_bound, bayes_examples
 from nqmjax.checks import check_choice, check_steps, require
+from nqmjax.frontdoor import check_run
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.plans import Plan, check_plan, doublings, risks_of_pieces
 from nqmjax.problem import NoisyQuadratic
@@ -81,6 +82,7 @@ def tune_family(
     >>> plan, round(settings["learning_rate"], 2)
     (100 pieces, 1,000 steps, 16,000 examples, 0.51)
     """
+    check_run(problem, optimizer, batch_size)
     check_choice("family", family, COMPARED)
     check_steps("steps", steps)
     require(steps >= 1, "steps", steps, "give at least one")
@@ -172,6 +174,7 @@ def compare_schedules(
 
     Source: the families as in `nqmjax.schedules`; the best possible plan as in Zhang et al. 2019, section 3.7.2.
     """
+    require(isinstance(families, Sequence), "families", repr(families), f"give some of {', '.join(COMPARED)}")
     for family in families:
         check_choice("family", family, COMPARED)
     best = optimize_schedule(problem, optimizer, batch_size, steps, min(pieces, steps), max_learning_rate)

@@ -18,7 +18,7 @@ from nqmjax.checks import check_batch_size, check_steps, check_values, is_traced
 from nqmjax.dynamics.matrices import outer, product, quadratic, sandwich, square
 from nqmjax.dynamics.model import build_model, risk_of_squares
 from nqmjax.frontdoor import check_run, evaluate
-from nqmjax.optimizers import LinearOptimizer, hyperparameters
+from nqmjax.optimizers import LinearOptimizer, check_optimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
 
 
@@ -135,6 +135,7 @@ class Plan:
 def check_plan(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Plan) -> None:
     """Raise `ValueError` for a plan that cannot be run."""
     require(isinstance(plan, Plan), "plan", repr(plan), "give a Plan, for example Plan(0.1, steps=100, batch_size=64)")
+    check_optimizer(optimizer)
     for name, value in hyperparameters(optimizer).items():
         require(np.ndim(value) == 0, f"the shape of {name}", np.shape(value), "give a number; what changes goes into the plan")
     check_run(problem, optimizer.replace(**plan.hyperparameters), plan.batch_size)

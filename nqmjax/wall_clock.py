@@ -155,6 +155,7 @@ def fastest_plan(
     >>> fast.risk <= 0.01, round(fast.seconds, 1)
     (True, 4.0)
     """
+    check_run(problem, optimizer, 1.0)
     check_target(target)
     low_risk, high_risk = float(problem.irreducible), float(problem.initial_risk)
     require(low_risk < target < high_risk, "target", target, f"give a risk above {low_risk:g} and below {high_risk:g}")

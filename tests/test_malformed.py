@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 from malformed import COMMANDS, FILES, FOLDERS
+from malformed_calls import CALLS, CASES, UNCHECKED, call
 
+import nqmjax
 from nqmjax.cli import main
 
 BATCH = 25
@@ -41,3 +43,24 @@ def test_malformed_commands(folder, capsys, first):
 
 def test_there_are_many_of_them():
     assert len(COMMANDS) >= 400
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_malformed_calls(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    faults = []
+    for _, argument, value in [case for case in CASES if case[0] == name]:
+        try:
+            faults.append(f"{argument}={value!r} is accepted: {call(name, argument, value)!r}"[:300])
+        except ValueError as error:
+            if "\n" in str(error) or len(str(error)) > 500:
+                faults.append(f"{argument}={value!r}: {error}")
+        except Exception as error:
+            faults.append(f"{argument}={value!r}: {type(error).__name__}: {error}")
+    assert not faults, "\n".join(["", *faults])
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_public_name_is_called_or_says_why_not():
+    assert {*CALLS, *UNCHECKED} == {*nqmjax.__all__}
+    assert len(CASES) > 800
