@@ -39,7 +39,7 @@ def spectrum() -> str:
 def observed() -> str:
     """Steps of two methods, S = S_min (1 + B_crit / B), with 5% of noise."""
     draw, rows = random.Random(0), []
-    for label, least, critical in (("SGD", 150, 40), ("momentum", 60, 200)):
+    for label, least, critical in (("SGD", 8000, 25), ("momentum", 1500, 150)):
         for batch_size in (4, 16, 64, 256, 1024):
             steps = least * (1 + critical / batch_size) * draw.gauss(1, 0.05)
             rows.append(f"{label},{batch_size},{steps:.0f}")
