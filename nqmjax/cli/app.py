@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from nqmjax import __version__
-from nqmjax.cli import fit_app, plan_app
+from nqmjax.cli import example_app, fit_app, plan_app
 from nqmjax.cli.messages import message_of
 from nqmjax.cli.options import OUTPUT, PROBLEM, QUESTION, Force, Output, Whole, Words, loss, number
 
@@ -237,31 +237,7 @@ def sweep(
     jobs.sweep(spec, output, force)
 
 
-EXAMPLE_HELP = """\
-Files: spectrum.csv, observed.csv, grid.toml, plan.csv, runs.csv, ask.csv and
-times.csv. They are made up, small, and the same every time.
-
-Examples:
-
-  nqmjax example
-  nqmjax example runs
-  nqmjax example all
-"""
-
-
-@app.command(help_epilogue=EXAMPLE_HELP)
-def example(name: str | None = None, /, *, force: Force = False) -> None:
-    """Files to try the commands with: list them, or write one into this directory.
-
-    Args:
-      name: Which one, or all. [default: list them]
-      force: Replace files that exist.
-    """
-    from nqmjax.cli import examples
-
-    examples.example(name, force)
-
-
+example_app.register(app)
 plan_app.register(app)
 fit_app.register(app)
 
