@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from nqmjax.closed_forms import closed_form_rates, optimal_batch_sizes
     from nqmjax.comparison import compare_schedules, tune_family
     from nqmjax.dynamics import risk, risk_curve, spectral_radius, stability_edge, stationary_risk
-    from nqmjax.files import read_spectrum
     from nqmjax.fitting import FittedLaw, fit_law, identification
     from nqmjax.limits import Limits, StepTable, StepTime
     from nqmjax.model_files import read_model, write_model
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from nqmjax.schedule_search import optimize_schedule, steps_to_target_with_schedule
     from nqmjax.selection import compare_models, fit
     from nqmjax.settings import RunSettings, Schedule, run_settings
+    from nqmjax.spectrum_files import read_spectrum
     from nqmjax.sweeping import sweep
     from nqmjax.target import Status, StepsToTarget, steps_to_target
     from nqmjax.transfers import transfer
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "problem": ["NoisyQuadratic", "power_law", "from_spectrum"],
-    "files": ["read_spectrum"],
+    "spectrum_files": ["read_spectrum"],
     "optimizers": ["LinearOptimizer", "SGD", "HeavyBall", "Nesterov", "QHM", "Preconditioned", "Averaged"],
     "dynamics": ["risk", "risk_curve", "stationary_risk", "spectral_radius", "stability_edge"],
     "target": ["steps_to_target", "StepsToTarget", "Status"],

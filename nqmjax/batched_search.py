@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from nqmjax.checks import require
+from nqmjax.checks import check_steps, require
 from nqmjax.dynamics.pieces import doublings
 from nqmjax.frontdoor import check_run
 from nqmjax.optimizers import LinearOptimizer
@@ -63,6 +63,7 @@ def optimize_rates(
     Source: as `optimize_schedule`, which is for one run at a time, with bounds that are met and other hyperparameters.
     """
     check_run(problem, optimizer, batch_size)
+    check_steps("steps", steps)
     batches, counts = np.broadcast_arrays(np.atleast_1d(np.asarray(batch_size, float)), np.asarray(steps))
     require(batches.ndim == 1, "the shape of batch_size", batches.shape, "give a number or a 1-D array")
     search = Search(problem, optimizer, batches[0], pieces, max_learning_rate, ["learning_rate"], None, (1.0, np.inf))

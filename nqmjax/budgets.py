@@ -13,7 +13,8 @@ import xarray as xr
 from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
-from nqmjax.checks import check_batch_size, check_choice, check_steps, check_values, numeric, require, scalar, whole
+from nqmjax.checks import check_choice, check_steps, check_values, numeric, require, scalar, whole
+from nqmjax.frontdoor import check_run
 from nqmjax.learning_rate_caps import AT_CAP, chosen_cap, learning_rate_cap
 from nqmjax.optimizers import LinearOptimizer, provenance
 from nqmjax.plans import Plan, check_plan
@@ -84,7 +85,7 @@ def budget_curve(
     Source: Smith et al. 2020, sections 3 and 4, figures 1, 5, 6 and 7, tables 1, 2, 4 and 5 (the training loss).
     """
     check_choice("family", family, FAMILIES)
-    check_batch_size(batch_size)
+    check_run(problem, optimizer, batch_size)
     batches = np.atleast_1d(numeric("batch_size", batch_size))
     require(batches.ndim == 1, "the shape of batch_size", batches.shape, "give a number or a 1-D array")
     require(0 <= scalar("warmup", warmup) < 1, "warmup", warmup, "give a share of the run from 0 up to 1")
@@ -153,6 +154,7 @@ def budget_regimes(table: xr.Dataset) -> Regimes:
 
     Source: Smith et al. 2020, section 2.
     """
+    require(isinstance(table, xr.Dataset), "table", repr(table)[:80], "give what budget_curve returns")
     order = np.argsort(table.batch_size.values)
     batch, rate = table.batch_size.values[order], table.effective_learning_rate.values[order]
     linear = rate[0] / batch[0]

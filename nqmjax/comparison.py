@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from nqmjax.bounds import bayes_bound, bayes_examples
 from nqmjax.checks import check_choice, check_steps, require, scalar, whole
+from nqmjax.frontdoor import check_run
 from nqmjax.learning_rate_caps import AT_CAP, chosen_cap, learning_rate_cap
 from nqmjax.optimizers import LinearOptimizer, provenance
 from nqmjax.plans import Plan, check_plan
@@ -105,6 +106,7 @@ def tune_family(
     >>> plan, round(settings["learning_rate"], 2)
     (100 pieces, 1,000 steps, 16,000 examples, 0.51)
     """
+    check_run(problem, optimizer, batch_size)
     check_choice("family", family, COMPARED)
     steps, pieces = whole("steps", steps), whole("pieces", pieces)
     check_steps("steps", steps)
@@ -183,7 +185,12 @@ def compare_schedules(
 
     Source: the families as in `nqmjax.schedules`; the best possible plan as in Zhang et al. 2019, section 3.7.2.
     """
-    require(not isinstance(families, str), "families", repr(families), "give a list of names")
+    require(
+        not isinstance(families, str) and isinstance(families, Sequence),
+        "families",
+        repr(families),
+        f"give some of {', '.join(COMPARED)}",
+    )
     for family in families:
         check_choice("family", family, COMPARED)
     pieces = min(100, whole("steps", steps)) if pieces is None else pieces

@@ -249,6 +249,7 @@ def identification(fitted: FittedLaw) -> xr.Dataset:
     >>> bool(found.identified.sel(parameter="alpha"))
     True
     """
+    require(isinstance(fitted, FittedLaw), "fitted", repr(fitted)[:80], "give what fit_law returns")
     parameters = fitted.law.parameters(fitted.scale)
     deviation = np.sqrt(np.diag(fitted.covariance))
     ends = {"value": 0.0, "lower": -1.645, "upper": 1.645}

@@ -1,6 +1,5 @@
 """Plans from files, in CSV or JSON, as `Plan.write` or a person writes them."""
 
-import csv
 import json
 import os
 from collections.abc import Callable
@@ -12,6 +11,18 @@ from nqmjax.checks import numeric, require
 from nqmjax.files import input_file
 from nqmjax.plan_exports import FORMAT, VERSION
 from nqmjax.plans import Plan, check_columns
+from nqmjax.tables import TEXT, Columns, header_and_rows, parse_columns
+
+COLUMNS = Columns(
+    required=("steps", "learning_rate", "batch_size"),
+    known=("start", "steps", "learning_rate", "batch_size"),
+    aliases={
+        "steps": ("updates", "iterations"),
+        "learning_rate": ("lr", "rate"),
+        "batch_size": ("batch", "bs", "examplesperupdate"),
+    },
+)
+"""The columns of a plan as a table; all others are hyperparameters of their own names."""
 
 
 def read_plan(path: str | os.PathLike) -> Plan:
@@ -30,7 +41,7 @@ def read_plan(path: str | os.PathLike) -> Plan:
     ...     read_plan(path)
     2 pieces, 1,000 steps, 64,000 examples
     """
-    path = input_file(path, ".csv", ".json")
+    path = input_file(path, *TEXT, ".json")
     columns, place = (_read_json if path.suffix.lower() == ".json" else _read_csv)(path)
     for name in ("steps", "learning_rate", "batch_size"):
         require(name in columns, f"the list of columns in {path}", ", ".join(columns) or "none", f"{name!r} is missing")
@@ -55,23 +66,11 @@ def read_plan(path: str | os.PathLike) -> Plan:
 
 
 def _read_csv(path: Path) -> tuple[dict[str, np.ndarray], Callable[[int], str]]:
-    lines = [(row, line) for row, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1)]
-    lines = [(row, line) for row, line in lines if line.strip() and not line.lstrip().startswith("#")]
-    require(len(lines) > 1, "path", path, "the file has no pieces")
-    header, *rows = ([cell.strip() for cell in next(csv.reader([line]))] for _, line in lines)
-    numbers = [row for row, _ in lines[1:]]
-    for name in header:
-        require(
-            header.count(name) == 1, f"the list of columns in {path}", ", ".join(header), f"{name!r} is there more than once"
-        )
-    for row, cells in zip(numbers, rows, strict=True):
-        require(len(cells) == len(header), f"the number of cells in {path}, row {row}", len(cells), f"give {len(header)}")
-    columns = {}
-    for name, cells in zip(header, zip(*rows, strict=True), strict=True):
-        for row, cell in zip(numbers, cells, strict=True):
-            check_number(f"{name} in {path}, row {row}", cell)
-        columns[name] = np.array(cells, float)
-    return columns, lambda piece: f"row {numbers[piece]}"
+    header, rows = header_and_rows(path, COLUMNS)
+    found = COLUMNS.named(path, header).values()
+    others = tuple(title for title in dict.fromkeys(header) if title not in found)
+    table = parse_columns(path, header, rows, COLUMNS._replace(known=(*COLUMNS.known, *others)))
+    return table.columns, lambda piece: f"row {rows[piece][0]}"
 
 
 def _read_json(path: Path) -> tuple[dict[str, np.ndarray], Callable[[int], str]]:
@@ -86,14 +85,6 @@ def _read_json(path: Path) -> tuple[dict[str, np.ndarray], Callable[[int], str]]
     require(isinstance(found, int) and found <= VERSION, f"the version of {path}", repr(found), newest)
     columns = {name: numeric(f"{name} in {path}", values) for name, values in document["pieces"].items()}
     return columns, lambda piece: f"piece {piece + 1}"
-
-
-def check_number(place: str, text: str) -> None:
-    """Raise unless `text` is a number."""
-    try:
-        float(text)
-    except ValueError:
-        raise ValueError(f"{place} is {text!r}: give a number") from None
 
 
 def _starts(plan: Plan) -> np.ndarray:

@@ -20,7 +20,7 @@ from nqmjax.checks import check_batch_size, check_choice, check_steps, check_val
 from nqmjax.dynamics.pieces import doublings, risks_of_pieces
 from nqmjax.files import write_atomically
 from nqmjax.frontdoor import check_run, evaluate
-from nqmjax.optimizers import LinearOptimizer, hyperparameters
+from nqmjax.optimizers import LinearOptimizer, check_optimizer, hyperparameters
 from nqmjax.plan_exports import file_text, optax_schedule, ramp_text, torch_multiplier, whole_sizes
 from nqmjax.problem import NoisyQuadratic
 
@@ -219,6 +219,7 @@ def require_plan(plan: Plan) -> None:
 def check_plan(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Plan) -> None:
     """Raise `ValueError` for a plan that cannot be run."""
     require_plan(plan)
+    check_optimizer(optimizer)
     for name, value in hyperparameters(optimizer).items():
         require(np.ndim(value) == 0, f"the shape of {name}", np.shape(value), "give a number; what changes goes into the plan")
     check_run(problem, optimizer.replace(**plan.hyperparameters), plan.batch_size)

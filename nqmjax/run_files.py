@@ -12,7 +12,8 @@ r"""Tables of training runs in CSV files, one row for each run.
 | `weight` | how much the run counts | 1 |
 | `C` | compute in any one unit | parameters times examples |
 
-A run that is excluded may hold anything in its other columns. Columns of other names are ignored with a warning.
+Other common names of these are known too, whatever their capitals: `parameters`, `batch_size`, `steps`, `val_loss`, `lr` and
+the like, see `ALIASES`. A run that is excluded may hold anything in its other columns. Others are ignored with a warning.
 """
 
 import math
@@ -22,19 +23,41 @@ from pathlib import Path
 import numpy as np
 
 from nqmjax.checks import check_choice, require
-from nqmjax.files import Table, cell_name, csv_rows, input_file, parse_columns
+from nqmjax.csv_text import Rows
 from nqmjax.runs import Excluded, Runs, assemble
 from nqmjax.schedules import FAMILIES, options
 from nqmjax.settings import COLUMNS, COSINE, RunSettings, Schedule, check_schedule, run_settings
+from nqmjax.tables import TEXT, Columns, Table, cell_name, header_and_rows, input_file, parse_columns, read_table
 
 MAX_LOSS = math.log(1e6)
 """Nats per token that guessing among a million tokens costs."""
 
 REQUIRED = ("N", "B", "K")
 SHARES = ("warmup", "final", "cooldown")
-KNOWN = (*REQUIRED, "learning_rate", "schedule", *SHARES)
 FLAGS = ("exclude", "filtered")
+KNOWN = (*REQUIRED, "learning_rate", "schedule", *SHARES, "loss", "weight", "C", "group", *FLAGS)
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
+ALIASES = {
+    "N": ("parameters", "params", "numparams", "nparams", "numparameters", "modelsize", "size"),
+    "B": ("batch", "batchsize", "bs", "globalbatchsize", "examplesperupdate", "sequencesperupdate"),
+    "K": ("steps", "step", "numsteps", "trainsteps", "updates", "iterations", "iters"),
+    "loss": ("testloss", "valloss", "validationloss", "evalloss", "finalloss"),
+    "learning_rate": ("lr", "peaklr", "maxlr", "peaklearningrate", "maxlearningrate", "peakrate"),
+    "schedule": ("lrschedule", "scheduler", "lrscheduler", "schedulefamily"),
+    "C": ("compute", "flops", "flop", "gflop", "gflops"),
+    "group": ("type", "label", "series"),
+    "weight": ("weights",),
+    "exclude": ("excluded",),
+}
+SHARE = "a warm-up and a cooldown are shares of the run here; divide the updates by K"
+REFUSED = {
+    **dict.fromkeys(("warmupsteps", "warmupupdates", "warmupiters", "cooldownsteps", "cooldownupdates"), SHARE),
+    **dict.fromkeys(("perplexity", "ppl", "valppl", "testppl"), "give its logarithm, in nats per token, as 'loss'"),
+    **dict.fromkeys(("loglr", "loglearningrate", "logn", "logloss10"), "give the number itself"),
+}
+RUNS = Columns((*REQUIRED, "loss"), KNOWN, ALIASES, text=("schedule", "group", *FLAGS), empty=SHARES, refused=REFUSED)
+OTHERS = ("loss", "weight", "C", "group", "type", *FLAGS)
+SETTINGS = Columns(REQUIRED, (*KNOWN, "type"), ALIASES, text=("schedule", *OTHERS), empty=SHARES, refused=REFUSED)
 
 
 def read_runs(path: str | os.PathLike, schedule: Schedule = COSINE, max_loss: float = MAX_LOSS) -> Runs:
@@ -56,17 +79,15 @@ def read_runs(path: str | os.PathLike, schedule: Schedule = COSINE, max_loss: fl
     ...     read_runs(path)
     2 runs, N 1e6 to 4e6, B 64, K 1e3 to 2e3, 2 compute budgets; 1 excluded
     """
-    path = input_file(path, ".csv")
+    path = input_file(path, *TEXT)
     require(max_loss > 0, "max_loss", max_loss, "give nats per token, above 0")
-    header, rows = csv_rows(path, "N")
+    header, rows = header_and_rows(path, RUNS)
     rows, excluded = _without_excluded(path, header, rows)
-    label = "group" if "group" in header else "type"
-    known, text = (*KNOWN, "loss", "weight", "C", label, *FLAGS), ("schedule", label, *FLAGS)
-    table = parse_columns(path, header, rows, (*REQUIRED, "loss"), known, text, SHARES)
+    table = parse_columns(path, header, rows, RUNS)
     settings = _settings(table, schedule)
     found = {name: _numbers(table, name) for name in ("loss", "weight", "compute") if COLUMNS[name].name in table.columns}
     _check_loss(table, max_loss)
-    group = np.asarray(table.columns.get(label, [""] * len(rows)), dtype=np.str_)
+    group = np.asarray(table.columns.get("group", [""] * len(rows)), dtype=np.str_)
     columns = {"weight": np.ones(len(rows)), "group": group} | found
     return assemble(settings, **columns, row=np.array([row for row, _ in rows]), excluded=excluded, source=str(path))
 
@@ -83,19 +104,16 @@ def read_settings(path: str | os.PathLike, schedule: Schedule = COSINE, learning
     Raises:
       ValueError: the file is missing, is no CSV or lacks a column, or an entry is out of its range.
     """
-    path = input_file(path, ".csv")
-    others = ("loss", "weight", "C", "group", "type", *FLAGS)
-    table = parse_columns(path, *csv_rows(path, "N"), REQUIRED, (*KNOWN, *others), ("schedule", *others), SHARES)
-    return _settings(table, schedule, learning_rate)
+    path = input_file(path, *TEXT)
+    return _settings(read_table(path, SETTINGS), schedule, learning_rate)
 
 
-def _without_excluded(
-    path: Path, header: list[str], rows: list[tuple[int, list[str]]]
-) -> tuple[list[tuple[int, list[str]]], tuple[Excluded, ...]]:
+def _without_excluded(path: Path, header: list[str], rows: Rows) -> tuple[Rows, tuple[Excluded, ...]]:
     """The rows that no flag excludes, and the others with the column that does."""
+    titles = {name: title for name, title in RUNS.named(path, header).items() if name in FLAGS}
     kept, excluded = [], []
     for row, cells in rows:
-        marks = [name for name in FLAGS if name in header and _flag(path, row, name, cells[header.index(name)])]
+        marks = [title for title in titles.values() if _flag(path, row, title, cells[header.index(title)])]
         if marks:
             excluded.append(Excluded(row, f"marked in column {marks[0]!r}"))
         else:

@@ -9,7 +9,7 @@ the least score. Nothing else is looked at.
 import itertools
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -178,6 +178,7 @@ def _laws(laws: Any) -> dict[str, Law]:
             require(isinstance(law, Law), f"laws[{name!r}]", repr(law), "give a law of nqmjax.laws")
         require(len(laws) > 0, "laws", "empty", f"give a law, or choose from {', '.join(LAWS)}")
         return dict(laws)
+    require(isinstance(laws, Iterable), "laws", repr(laws), f"choose from {', '.join(LAWS)}")
     names = [laws] if isinstance(laws, str) else list(laws)
     require(len(names) > 0, "laws", "empty", f"choose from {', '.join(LAWS)}")
     for name in names:

@@ -158,6 +158,7 @@ def fastest_plan(
     >>> fast.risk <= 0.01, round(fast.seconds, 1)
     (True, 4.0)
     """
+    check_run(problem, optimizer, 1.0)
     check_target(target)
     scalar("target", target)
     low_risk, high_risk = float(problem.irreducible), float(problem.initial_risk)

@@ -13,14 +13,17 @@ import nqmjax
 from nqmjax.bounds import bayes_examples, flat_prior_bound
 from nqmjax.cli import jobs, main
 from nqmjax.cli.app import FIGURE_HELP, SCALING_EXAMPLES, SWEEP_HELP
+from nqmjax.cli.examples import EXAMPLES
 from nqmjax.cli.report import OUTCOMES
 from nqmjax.cli.spec import read_spec
 from nqmjax.cli.text import Block, batch_text, count_text, side_by_side
 from nqmjax.cli.values import parse_assignments, parse_numbers
 from nqmjax.figures import PAPER_FIGURES
-from nqmjax.files import load_dataset, read_spectrum
+from nqmjax.files import load_dataset, read_observed, read_spectrum
 from nqmjax.optimizers import SGD, HeavyBall, Preconditioned
+from nqmjax.plan_files import read_plan
 from nqmjax.problem import power_law
+from nqmjax.run_files import read_runs, read_settings
 from nqmjax.scaling import TEMPLATES, scaling_curves
 from nqmjax.sweeping import sweep
 from nqmjax.target import Status
@@ -125,6 +128,15 @@ def test_sweep_writes_what_the_function_returns(run):
     assert any(line.split()[:3] == ["2^4", "0.01", f"{best:.0f}"] for line in out.splitlines())
 
 
+def test_numbers_in_quotes_are_as_on_the_command_line(tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text(SPEC.replace("dim = 30", 'dim = "1k"').replace("[0.1, 0.01]", '["2^-3", 0.1]').replace("9]", '"9"]'))
+    problem, optimizer, question = read_spec(path)
+    assert problem.dim == 1000
+    np.testing.assert_array_equal(question["target"], [0.125, 0.1])
+    assert optimizer.optimizer.learning_rate.size == 9
+
+
 def test_spec_in_the_help_is_valid(tmp_path):
     text = SWEEP_HELP.split("Every hyperparameter")[0].split("A specification:")[1].replace("# average", "average")
     path = tmp_path / "help.toml"
@@ -140,10 +152,48 @@ def test_spec_in_the_help_is_valid(tmp_path):
 
 def test_figure(run):
     assert run("figure", "Fig-1")[0] == 0
-    assert sorted(contents()) == ["figure-1.png"]
+    assert sorted(contents()) == ["figure-1.nc", "figure-1.png"]
     assert_picture("figure-1.png")
+    table = PAPER_FIGURES["1"].table(False)
+    np.testing.assert_array_equal(load_dataset("figure-1.nc").risk, table.risk)
     assert run("figure", "1", "-o", "other.pdf")[0] == 0
     assert Path("other.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_second_run_gets_a_number_and_the_first_stays(run):
+    Path("grid.toml").write_text(SPEC)
+    assert run("sweep", "grid.toml")[0] == 0
+    first = contents()
+    assert run("sweep", "grid.toml")[0] == run("sweep", "grid.toml")[0] == 0
+    assert {name: text for name, text in contents().items() if name in first} == first
+    assert sorted(set(contents()) - set(first)) == ["grid-2.nc", "grid-3.nc"]
+    assert run("sweep", "grid.toml", "--force")[0] == 0
+    assert len(contents()) == 4
+
+
+def test_the_suffix_says_the_format_of_the_figure(run, computed):
+    assert run("scaling", "-o", "x.svg")[0] == 0
+    assert sorted(contents()) == ["x.nc", "x.svg"]
+    assert Path("x.svg").read_bytes().startswith(b"<?xml")
+
+
+def test_example_files_are_written_once_and_are_what_the_commands_read(run):
+    out = run("example")[1]
+    assert all(f"{one.file}: {one.about}\n" in out for one in EXAMPLES.values())
+    assert run("example", "all")[0] == 0
+    before = contents()
+    assert sorted(before) == sorted(one.file for one in EXAMPLES.values())
+    code, _, err = run("example", "runs")
+    assert (code, "--force" in err) == (2, True)
+    assert run("example", "runs", "--force")[0] == 0
+    assert contents() == before
+    assert read_spectrum("spectrum.csv").initial_risk > 0.15
+    assert len(read_observed("observed.csv")) == 2
+    assert len(read_runs("runs.csv")) > 25
+    assert len(read_settings("ask.csv")) == 3
+    assert read_plan("plan.csv").total_steps == 2000
+    assert read_spec(Path("grid.toml")).question["target"] == 0.05
+    assert all(b"made up" in text for name, text in before.items() if name.endswith(".csv"))
 
 
 def test_help_names_what_there_is(run):
@@ -154,80 +204,6 @@ def test_help_names_what_there_is(run):
         assert (code, err) == (0, "")
         assert "Examples:" in out
     assert run("--version")[1].strip() == nqmjax.__version__
-
-
-BAD_INPUT = {
-    "scalin": ["scaling"],
-    "scaling --power 0": ["--powers"],
-    "scaling surplus": ["surplus"],
-    "scaling --dim -3": ["dim is -3", "from 1 to"],
-    "scaling --dim 1.5": ["dim", "1.5", "whole number"],
-    "scaling --dim many": ["dim", "many"],
-    "scaling --bins 0": ["bins is 0", "at least 1"],
-    "scaling --exponent nan": ["exponent is nan", "finite"],
-    "scaling --target nan": ["target is nan", "finite"],
-    "scaling --target": ["--target"],
-    "scaling --batch-sizes 0.5": ["batch_size[0] is 0.5", "at least 1"],
-    "scaling --batch-sizes 2^x": ["batch_sizes is '2^x'", "give a number"],
-    "scaling --batch-sizes 64..4": ["batch_sizes is '64..4'", "doubles"],
-    "scaling --batch-sizes": ["batch_sizes is empty"],
-    "scaling --powers 0 1.5": ["power[1] is 1.5", "[0, 1]"],
-    "scaling --optimizers heavy_bal": ["optimizer is 'heavy_bal'", "did you mean 'heavy_ball'?"],
-    "scaling --optimizers sgd sgd": ["optimizers", "once"],
-    "scaling --fixed momentum": ["fixed is 'momentum'", "momentum=0.9"],
-    "scaling --fixed momentum=1": ["momentum is 1", "[0, 1)"],
-    "scaling --fixed decay=-0.1": ["decay is -0.1", "[0, 1)"],
-    "scaling --fixed momentun=0.9": ["fixed is 'momentun'", "did you mean 'momentum'?"],
-    "scaling --fixed learning_rate=1": ["fixed", "nothing is left to tune"],
-    "scaling --dtype float16": ["float16", "float32"],
-    "scaling --spectrum none.csv": ["none.csv", "no such file"],
-    "scaling --spectrum steps.csv": ["steps.csv", "'eigenvalue' is missing"],
-    "scaling --spectrum word.csv": ["word.csv", "row 3", "'eigenvalue'", "'abc'"],
-    "scaling --spectrum semicolon.csv": ["semicolon.csv", "semicolon", "comma"],
-    "scaling --spectrum negative.csv": ["negative.csv", "row 2", "'eigenvalue'", "-1", "not negative"],
-    "scaling --spectrum count.csv": ["count.csv", "row 2", "'count'", "0", "positive"],
-    "scaling --spectrum header.csv": ["header.csv", "0"],
-    "scaling --spectrum good.csv --dim 3": ["dim is 3", "--spectrum"],
-    "scaling --observed none.csv": ["none.csv", "no such file"],
-    "scaling --observed good.csv": ["good.csv", "missing"],
-    "scaling --output nowhere/x": ["nowhere", "make it first"],
-    "scaling --output there": ["there.png", "--force"],
-    "figure": ["NAME"],
-    "figure 3": ["figure is '3'", "did you mean '3"],
-    "figure 1 -o x.jpg": [".jpg", ".png"],
-    "figure 1 -o nowhere/x.png": ["nowhere", "make it first"],
-    "figure 1 -o there.png": ["there.png", "--force"],
-    "sweep none.toml": ["none.toml", "no such file"],
-    "sweep word.csv": ["word.csv", "line 1"],
-    "sweep good.toml -o x.csv": [".csv", ".nc"],
-    "sweep good.toml -o nowhere/x.nc": ["nowhere", "make it first"],
-    "sweep good.toml -o there.nc": ["there.nc", "--force"],
-}
-
-
-@pytest.mark.parametrize("command", BAD_INPUT)
-def test_bad_input_is_one_line_that_names_it(run, command):
-    files = {
-        "steps.csv": "batch,steps\n4,90\n",
-        "word.csv": "eigenvalue\n1\nabc\n",
-        "semicolon.csv": "eigenvalue;count\n1;2\n",
-        "negative.csv": "eigenvalue\n-1\n",
-        "count.csv": "eigenvalue,count\n1,0\n",
-        "header.csv": "eigenvalue\n",
-        "good.csv": "eigenvalue\n1\n",
-        "there.png": "",
-        "there.nc": "",
-        "good.toml": SPEC,
-    }
-    for name, text in files.items():
-        Path(name).write_text(text)
-    before = contents()
-    code, out, err = run(*command.split())
-    assert (code, out) == (2, "")
-    assert err.startswith("nqmjax: ")
-    assert err.count("\n") == 1
-    assert all(word in err for word in BAD_INPUT[command]), err
-    assert contents() == before
 
 
 @pytest.mark.parametrize(
@@ -241,7 +217,8 @@ def test_bad_input_is_one_line_that_names_it(run, command):
         ("dim = 30", "dimm = 30", ["'dimm'", "[problem]", "did you mean 'dim'?"]),
         ("dim = 30", "", ["dim in [problem]", "missing"]),
         ("dim = 30", "dim = 0", ["dim is 0"]),
-        ("dim = 30", 'dim = 30\nspectrum = "s.csv"', ["leave out dim"]),
+        ("dim = 30", 'exponent = 1\nspectrum = "s.csv"', ["leave out exponent"]),
+        ("dim = 30", 'dim = "many"', ["dim is 'many'"]),
         ("dim = 30", 'spectrum = "s.csv"', ["s.csv", "no such file"]),
         ("bins = 10", "bins = 1.5", ["bins is 1.5"]),
         ('"sgd"', '"sdg"', ["'sdg'", "did you mean 'sgd'?"]),
@@ -345,7 +322,7 @@ def test_help_from_a_cold_process_needs_no_jax():
 def test_exit_code_of_a_cold_process():
     done = cold("figure", "99")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("nqmjax: figure is '99': choose from 1, 2, 3a")
+    assert done.stderr.startswith("nqmjax: NAME is '99': choose from 1, 2, 3a")
     assert done.stderr.count("\n") == 1
 
 
@@ -361,6 +338,10 @@ def test_exit_code_of_a_cold_process():
         (["5,50..5000:10", "7..9:3"], [5, 7, 50, 500, 5000]),
         (["7..7"], [7]),
         ([" 1 , 2 "], [1, 2]),
+        (["4k", "1.5M,2G"], [4000, 1.5e6, 2e9]),
+        (["1k..4k"], [1000, 2000, 4000]),
+        (["64,128", "32,256,512"], [32, 64, 128, 256, 512]),
+        (["1_000"], [1000]),
     ],
 )
 def test_spellings_of_numbers(words, numbers):
@@ -368,10 +349,41 @@ def test_spellings_of_numbers(words, numbers):
 
 
 @pytest.mark.parametrize(
-    "word", ["", ",", "x", "2^", "^2", "8..4", "0..4", "1..inf", "4..8:1", "4..8:", "4..8:x", "1..nan", "1..1e9:1.001", "2^1e9"]
+    "word",
+    [
+        "",
+        ",",
+        "x",
+        "2^",
+        "^2",
+        "8..4",
+        "0..4",
+        "1..inf",
+        "4..8:1",
+        "4..8:",
+        "4..8:x",
+        "1..nan",
+        "1..1e9:1.001",
+        "2^1e9",
+        "1e999",
+        "1e-999",
+        "1,024",
+        "8,192",
+        "16,384",
+        "2,500",
+        "1,048,576",
+        "4m",
+        "k",
+    ],
 )
 def test_spellings_that_are_no_numbers(word):
     with pytest.raises(ValueError, match=r"^n is "):
+        parse_numbers("n", [word])
+
+
+@pytest.mark.parametrize("word", ["1e999", "1e-999", "1,024", "8,192", "16,384", "2,500", "1,048,576", "100,200"])
+def test_numbers_that_would_be_read_as_others(word):
+    with pytest.raises(ValueError, match=r"^n is .*(write|between)"):
         parse_numbers("n", [word])
 
 

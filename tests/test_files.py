@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from nqmjax import NoisyQuadratic, files
+from nqmjax import NoisyQuadratic, writing
 from nqmjax.files import check_output, load_dataset, read_observed, read_spectrum, save_dataset, write_atomically
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -111,8 +111,24 @@ def test_netcdf_eigenvalues_may_be_a_coordinate(tmp_path):
         b"eigenvalue,count\n2,3\n1,4\n\n  \n\r\n",
         b'# made by "someone\n# a, "b\n\neigenvalue,count\n2,3\n  #,"\n1,4\n',
         b'"eigenvalue", "count"\n"2","3"\n1,4e0\n',
+        "eigenvalue,count\n2,3\n1,4\n".encode("utf-16"),
+        "\ufeffeigenvalue\tcount\r\n2\t3\r\n1\t4\r\n".encode("utf-16-be"),
+        b"sep=;\r\neigenvalue;count\r\n2,0;3\r\n1,0;4\r\n",
+        b'"sep=|"\neigenvalue|count\n2|3\n1|4\n',
+        b"eigenvalue;count\n2,00;3\n1;4\n",
+        b'eigenvalue,count\n"2,0",3\n"1,0",4\n',
+        b"count\teigenvalue\n3\t2\n4\t1\n",
+        b"count   eigenvalue\n 3  2\n4  1 \n",
+        b"Eigenvalues (1/step),n\n2,3\n1,4\n",
+        "\u03bb,multiplicity\n2^1,3\n1e0,4\n".encode(),
+        b"eigenvalue,count,,\n2,3,,\n1,4,,\n,,,\n",
+        b",eigenvalue,count\n0,2,3\n1,1,4\n",
     ],
-    ids=["BOM", "Windows", "old Mac", "spaces", "blank lines", "comments", "quotes"],
+    ids=[
+        *("BOM", "Windows", "old Mac", "spaces", "blank lines", "comments", "quotes", "UTF-16", "UTF-16 with tabs"),
+        *("Excel", "sep in quotes", "decimal commas", "quoted decimal commas", "tabs", "blanks", "capitals and units"),
+        *("other names", "empty columns", "index"),
+    ],
 )
 def test_csv_dialects(tmp_path, text):
     path = tmp_path / "spectrum.csv"
@@ -124,8 +140,8 @@ def test_csv_dialects(tmp_path, text):
 
 @pytest.mark.parametrize("suffix", [".csv", ".npz", ".nc"])
 def test_unknown_columns_are_ignored_with_a_warning(tmp_path, suffix):
-    path = save_table(tmp_path / f"spectrum{suffix}", {"Counts": [1, 2], "eigenvalue": [2.0, 1.0], "layer": [7, 8]})
-    with pytest.warns(UserWarning, match=r"'Counts' \(did you mean 'count'\?\), 'layer'$") as caught:
+    path = save_table(tmp_path / f"spectrum{suffix}", {"coumt": [1, 2], "eigenvalue": [2.0, 1.0], "layer": [7, 8]})
+    with pytest.warns(UserWarning, match=r"'coumt' \(did you mean 'count'\?\), 'layer'$") as caught:
         problem = read_spectrum(path)
     assert len(caught) == 1
     assert caught[0].filename == __file__
@@ -147,18 +163,23 @@ def test_unknown_columns_may_hold_anything(tmp_path):
         ("", ["is empty"]),
         ("\n# only a comment\n \n", ["is empty"]),
         ("# about\neigenvalue\n\n", ["rows", "is 0", "row 2"]),
-        ("eigenvalues,n\n1,2\n", ["'eigenvalues', 'n'", "'eigenvalue' is missing", "'eigenvalues' is meant"]),
-        ("Eigenvalue\n1\n", ["'Eigenvalue'", "'eigenvalue' is missing", "rename"]),
+        ("eigenvale,n\n1,2\n", ["'eigenvale', 'n'", "'eigenvalue' is missing", "'eigenvale' is meant"]),
+        ("lambda,h\n1,2\n", ["'lambda' and 'h' may both mean 'eigenvalue'", "rename"]),
+        ("eigenvalue,weight\n1,1\n", ["number of directions", "missing", "dim"]),
+        ("eigenvalue,count,weight\n1,1,1\n", ["'count' and 'weight'", "leave one out"]),
+        ("eigenvalue,Spectral density\n1,1\n", ["'Spectral density'", "widths of its bins"]),
+        ("eigenvalue,noise std\n1,1\n", ["'noise std'", "square"]),
+        ("log10 eigenvalue,eigenvalue\n1,1\n", ["'log10 eigenvalue'"]),
+        ("eigenvalue,count\n0,1\n0,2\n", ["every eigenvalue", "is 0"]),
+        ("eigenvalue\n1\n-0.01\n", ["row 3", "clip", "Gauss-Newton"]),
+        ("lambda (1/s);count\n1,024;1\n2,048;1\n", ["row 2, column 'lambda (1/s)'", "'1,024'", "write 1024 or 1.024"]),
+        ("eigenvalue;count\n1,5;1\n1.5;1\n", ["row 2, column 'eigenvalue'", "'1,5'", "'1.5'", "in one way"]),
+        ("eigenvalue\n1e400\n", ["row 2, column 'eigenvalue'", "'1e400'", "between"]),
+        ("eigenvalue\n4kg\n", ["row 2, column 'eigenvalue'", "'4kg'"]),
         ("3.6,1\n2.5,1\n", ["'3.6', '1'", "'eigenvalue' is missing"]),
         ("eigenvalue,count, count\n1,1,1\n", ["'count' is there more than once"]),
-        ("#\neigenvalue;count\n1,5;2\n", ["row 2", "semicolon"]),
-        ('"eigenvalue";"count"\n1,5;2\n', ["row 1", "semicolon"]),
-        ("count\teigenvalue\n1\t2\n", ["row 1", "a tab"]),
-        ("count|eigenvalue\n1|2\n", ["row 1", "a vertical bar"]),
-        ("count  eigenvalue\n1 2\n", ["row 1", "a space"]),
         ("eigenvalue,noise\n1,2\n\n#\n3,x1\n", ["row 5, column 'noise'", "'x1'", "give a number"]),
         ("eigenvalue,noise\n1,2\n,4\n", ["row 3, column 'eigenvalue'", "''"]),
-        ('eigenvalue\n"3,64"\n', ["row 2, column 'eigenvalue'", "'3,64'"]),
         ("eigenvalue\n3.6 # guess\n", ["row 2, column 'eigenvalue'", "'3.6 # guess'"]),
         ("eigenvalue,count\n1,1\n2\n", ["row 3", "is 1", "names, 2"]),
         ("eigenvalue,count\n\n1,1,1\n", ["row 3", "is 3", "names, 2"]),
@@ -171,7 +192,7 @@ def test_unknown_columns_may_hold_anything(tmp_path):
         ("initial,eigenvalue\n1,1\nNaN,1\n", ["row 3, column 'initial' is nan"]),
         ("eigenvalue,count\n1,1\n\n2,0\n", ["row 4, column 'count' is 0.0", "positive"]),
         ("eigenvalue,count\n1,-3\n", ["row 2, column 'count' is -3.0"]),
-        ("eigenvalue\n1\n".encode("utf-16"), ["UTF-8"]),
+        ("eigenvalue\n1\n".encode("utf-16")[:-1], ["UTF-16"]),
         (b"PK\x03\x04\xff\xfe\x00", ["UTF-8"]),
         (b"eigenvalue\n1\x00\n", ["row 2"]),
     ],
@@ -184,7 +205,7 @@ def test_faults_of_csv_files(tmp_path, text, parts):
 @pytest.mark.parametrize(
     ("columns", "parts"),
     [
-        ({"eigenvalues": [1.0], "x": [1.0]}, ["'eigenvalues', 'x'", "'eigenvalue' is missing", "rename"]),
+        ({"eigenvale": [1.0], "x": [1.0]}, ["'eigenvale', 'x'", "'eigenvalue' is missing", "rename"]),
         ({"eigenvalue": [1.0, 2.0, 3.0], "count": [1, 2]}, ["shape of", "count", "(2,)", "3 of them"]),
         ({"eigenvalue": [1.0, 2.0], "noise": [1.0]}, ["shape of", "noise", "(1,)", "2 of them"]),
         ({"eigenvalue": 1.0}, ["shape of", "eigenvalue", "()", "1-D"]),
@@ -276,6 +297,70 @@ def test_a_missing_library_is_not_the_file_s_fault(tmp_path, monkeypatch):
         read_spectrum(path)
 
 
+# Arrays without names, and what Lanczos programs give
+
+
+def test_a_list_of_eigenvalues_needs_no_name(tmp_path):
+    values = np.array([0.5, 2.0, -1e-8])
+    np.save(tmp_path / "s.npy", values)
+    np.savez(tmp_path / "s.npz", values)
+    (tmp_path / "s.json").write_text(json.dumps(values.tolist()))
+    (tmp_path / "s.txt").write_text("0.5\n2\n-1e-8\n")
+    for path in tmp_path.iterdir():
+        np.testing.assert_array_equal(read_spectrum(path).curvature, [2.0, 0.5, 0.0])
+
+
+def test_structured_arrays_have_names(tmp_path):
+    np.save(tmp_path / "s.npy", np.array([(2.0, 3), (1.0, 4)], dtype=[("lambda", float), ("count", int)]))
+    problem = read_spectrum(tmp_path / "s.npy")
+    np.testing.assert_array_equal(problem.curvature, [2, 1])
+    np.testing.assert_array_equal(problem.count, [3, 4])
+
+
+def test_quadrature_in_runs_is_averaged(tmp_path):
+    eigenvalues, weights = [[3.0, 1.0, -1e-9], [2.0, 0.5, 0.0]], [[0.1, 0.3, 0.6], [0.2, 0.8, 0.0]]
+    np.savez(tmp_path / "named.npz", density_eigen=eigenvalues, density_weight=weights, dim=1000)
+    np.savez(tmp_path / "plain.npz", eigenvalues, weights)
+    np.save(tmp_path / "s.npy", np.array([eigenvalues, weights]))
+    (tmp_path / "pair.json").write_text(json.dumps([eigenvalues, weights]))
+    ragged = {"eigenvalues": [eigenvalues[0], eigenvalues[1][:2]], "weights": [weights[0], weights[1][:2]]}
+    (tmp_path / "ragged.json").write_text(json.dumps(ragged))
+    for path in tmp_path.iterdir():
+        problem = read_spectrum(path, dim=None if path.name == "named.npz" else 1000)
+        np.testing.assert_array_equal(problem.curvature, [3.0, 2.0, 1.0, 0.5, 0.0])
+        np.testing.assert_allclose(problem.count, [50.0, 100.0, 150.0, 400.0, 300.0])
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ([[1.0, 2.0], [3.0]], ["without names", "a list"]),
+        ([[1.0, 2.0], [0.5, 0.4]], ["without names"]),
+        ({"eigenvalue": [[1.0], [2.0]], "weight": [[0.6], [0.6]]}, ["the sum of 'weight'", "0.6", "sum to 1"]),
+        ({"eigenvalue": [[1.0], [2.0, 1.0]], "weight": [[1.0], [1.0]]}, ["lengths of the runs", "one weight"]),
+        ({"eigenvalue": [1.0, 2.0], "weight": [1.0]}, ["shape of", "weight", "(1,)", "2 of them"]),
+        ({"eigenvalue": [1.0, 2.0], "weight": [-0.5, 1.5]}, ["weight[0] is -0.5"]),
+        ({"eigenvalue": [1.0], "weight": [1.0], "dim": 0}, ["dim is 0"]),
+        ({"eigenvalue": [1.0, None]}, ["type of", "real numbers"]),
+        ({"eigenvalue": {"a": 1}}, ["type of", "real numbers"]),
+        (3.0, ["damaged"]),
+    ],
+)
+def test_faults_of_lists(tmp_path, content, parts):
+    path = tmp_path / "s.json"
+    path.write_text(json.dumps(content))
+    dim = None if isinstance(content, dict) and "dim" in content else 10
+    names(message(read_spectrum, path, dim=dim), *([path] if dim else []), *parts)
+
+
+def test_directions_without_weights_are_refused_or_said(tmp_path):
+    path = tmp_path / "s.npz"
+    np.savez(path, eigenvalue=[1.0, 2.0], dim=50)
+    names(message(read_spectrum, path, dim=50), "dim is 50", path, "no weights")
+    with pytest.warns(UserWarning, match="'dim' is not used"):
+        read_spectrum(path)
+
+
 # Measured runs
 
 
@@ -302,9 +387,8 @@ def test_runs_without_a_label_take_the_name_of_the_file(tmp_path, text):
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("batch_size,step\n1,2\n", ["'batch_size', 'step'", "'steps' is missing", "'step' is meant"]),
-        ("batchsize,steps\n1,2\n", ["'batch_size' is missing", "'batchsize' is meant"]),
-        ("batch;steps\n1;2\n", ["row 1", "semicolon"]),
+        ("batch_size,stops\n1,2\n", ["'batch_size', 'stops'", "'steps' is missing", "'stops' is meant"]),
+        ("bach_size,steps\n1,2\n", ["'batch_size' is missing", "'bach_size' is meant"]),
         ("batch,steps\n1,2\n0.5,3\n", ["row 3, column 'batch' is 0.5", "at least 1"]),
         ("batch_size,steps\n1,0\n", ["row 2, column 'steps' is 0.0", "positive"]),
         ("batch_size,steps\n1,nan\n", ["row 2, column 'steps' is nan"]),
@@ -318,11 +402,11 @@ def test_faults_of_observed_runs(tmp_path, text, parts):
 
 def test_columns_of_observed_runs_that_are_not_used(tmp_path):
     path = tmp_path / "runs.csv"
-    path.write_text("batch,batch_size,steps,labels\n1,2,3,a\n")
-    with pytest.warns(UserWarning, match=r"'batch_size', 'labels' \(did you mean 'label'\?\)") as caught:
+    path.write_text("batch,batch_size,steps,lable\n1,2,3,a\n")
+    with pytest.warns(UserWarning, match=r"'batch', 'lable' \(did you mean 'label'\?\)") as caught:
         ((_, batch_sizes, _),) = read_observed(path)
     assert caught[0].filename == __file__
-    assert batch_sizes == 1
+    assert batch_sizes == 2
 
 
 # Writing
@@ -378,7 +462,7 @@ def test_a_failing_replacement_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(files.os, "replace", fail)
+    monkeypatch.setattr(writing.os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_atomically(tmp_path / "a.txt", lambda temporary: temporary.write_text("new"))
     assert os.listdir(tmp_path) == []
@@ -415,7 +499,7 @@ def test_places_that_cannot_be_written(tmp_path, monkeypatch):
     names(message(check_output, folder, force=True), folder, "this is a directory")
     names(message(check_output, None), "path", "None")
     check_output(tmp_path / "a.nc")
-    monkeypatch.setattr(files.os, "access", lambda *_: False)
+    monkeypatch.setattr(writing.os, "access", lambda *_: False)
     names(message(check_output, tmp_path / "a.nc"), tmp_path / "a.nc", "not writable")
 
 

@@ -105,10 +105,10 @@ def test_files_come_back_as_they_were_with_whole_batch_sizes(tmp_path, name):
         ),
         ("start,steps,learning_rate,batch_size\n0,10,1,8\n9,10,1,8\n", "there is an overlap"),
         ("steps,batch_size\n10,8\n", "'learning_rate' is missing"),
-        ("steps,learning_rate,batch_size\n10,fast,8\n", "learning_rate in .*, row 2 is 'fast': give a number"),
-        ("steps,learning_rate,batch_size\n10,1\n", "the number of cells in .*, row 2 is 2: give 3"),
+        ("steps,learning_rate,batch_size\n10,fast,8\n", "row 2, column 'learning_rate' is 'fast': give a number"),
+        ("steps,learning_rate,batch_size\n10,1\n", "the number of cells in .*, row 2 is 2: give as many as row 1 has names, 3"),
         ("steps,learning_rate,batch_size\n0,1,8\n", r"steps\[0\] is 0.0: each piece"),
-        ("steps,learning_rate,batch_size\n", "no pieces"),
+        ("steps,learning_rate,batch_size\n", "the number of rows in .* is 0"),
     ],
 )
 def test_bad_csv(tmp_path, text, message):

@@ -410,17 +410,25 @@ def test_a_copy_that_is_excluded_and_another_seed_are_fine(table):
     assert len(read_runs(table("N,B,K,loss,exclude\n1e6,1,1,3,\n1e6,1,1,3,yes\n1e6,1,1,3.1,\n"))) == 2
 
 
+def test_other_names_and_spellings_of_numbers(table):
+    runs = read_runs(table("Params;Batch size;Iterations;val_loss;lr;Series\n1M;2^6;4k;3,5;0,1;a\n2e6;128;1_000;3,25;0,2;b\n"))
+    expected = make_runs([1e6, 2e6], [64, 128], [4000, 1000], [3.5, 3.25], [0.1, 0.2], group=["a", "b"])
+    for name in ("model_size", "batch_size", "steps", "loss", "group"):
+        np.testing.assert_array_equal(getattr(runs, name), getattr(expected, name))
+    np.testing.assert_array_equal(runs.settings.learning_rate, expected.settings.learning_rate)
+
+
 @pytest.mark.parametrize("label", ["group", "type"])
 def test_labels(table, label):
     np.testing.assert_array_equal(read_runs(table(f"N,B,K,loss,{label}\n1e6,1,1,3,iso flop\n")).group, ["iso flop"])
 
 
 def test_unknown_columns_are_ignored_with_a_warning(table):
-    path = table("N,B,K,loss,seed,learning_rates,group,type\n1e6,1,1,3,7,x,a,b\n")
-    with pytest.warns(UserWarning, match=r"'seed', 'learning_rates' \(did you mean 'learning_rate'\?\), 'type'$") as caught:
+    path = table("N,B,K,loss,seed,learning_rats,group,type\n1e6,1,1,3,7,x,a,b\n")
+    with pytest.warns(UserWarning, match=r"'seed', 'learning_rats' \(did you mean 'learning_rate'\?\), 'type'$") as caught:
         np.testing.assert_array_equal(read_runs(path).group, ["a"])
     assert caught[0].filename == __file__
-    with pytest.warns(UserWarning, match=r"'seed', 'learning_rates' \(did you mean 'learning_rate'\?\)$") as caught:
+    with pytest.warns(UserWarning, match=r"'seed', 'learning_rats' \(did you mean 'learning_rate'\?\)$") as caught:
         read_settings(path)
     assert caught[0].filename == __file__
 
@@ -438,8 +446,9 @@ def test_settings_from_a_table_of_runs(table):
 
 OF_SHAPE = [
     ("N,B\n1e6,64\n", ["'N', 'B'", "'K' is missing"]),
-    ("n,B,K\n1e6,64,9\n", ["'N' is missing", "'n' is meant"]),
-    ("N;B;K\n1e6;64;9\n", ["row 1", "semicolon"]),
+    ("parameter,B,K\n1e6,64,9\n", ["'N' is missing"]),
+    ("N,batch,bs,K\n1e6,64,64,9\n", ["'batch' and 'bs' may both mean 'B'"]),
+    ("N,B,K,warmup_steps\n1e6,64,9,1\n", ["'warmup_steps'", "shares of the run", "by K"]),
     ("N,B,K\n", ["rows", "is 0"]),
     ("N,B,K\n1e6,64\n", ["row 2", "is 2", "names, 3"]),
 ]

@@ -1,25 +1,14 @@
 """The commands about real training runs, fit, predict, plan and compare-models, and their help."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, Group, Parameter, Token
+from cyclopts import App, Group, Parameter
 
-from nqmjax.cli.options import OUTPUT, OUTPUT_NAMES, QUESTION, Force, Output, Words, whole
+from nqmjax.cli.options import OUTPUT, OUTPUT_NAMES, QUESTION, Force, Output, Words, number, whole
 
 LIMITS, SPACE, METHOD = (Group(name, sort_key=key) for key, name in ((0.2, "Limits"), (0.4, "Search"), (2, "Method")))
-
-
-def number(_: Any, tokens: Sequence[Token]) -> float:
-    """A number, 2^10 and 1e9 included."""
-    from nqmjax.cli.values import parse_numbers
-
-    values = parse_numbers("value", [tokens[0].value])
-    if len(values) != 1:
-        raise ValueError("give one number")
-    return float(values[0])
 
 
 Real = Annotated[float | None, Parameter(group=QUESTION, converter=number)]
@@ -28,7 +17,7 @@ ModelSize = Annotated[float | None, Parameter(name=("--N", "--model-size"), grou
 BatchSize = Annotated[float | None, Parameter(name=("--B", "--batch-size"), group=QUESTION, converter=number)]
 Steps = Annotated[float | None, Parameter(name=("--K", "--steps"), group=QUESTION, converter=number)]
 Kind = Annotated[Literal["laplace", "bootstrap"] | None, Parameter(group=METHOD)]
-Level = Annotated[float, Parameter(group=METHOD)]
+Level = Annotated[float, Parameter(group=METHOD, converter=number)]
 
 
 def _limit(help: str, group: Group = LIMITS, default: str = "") -> Any:
@@ -41,7 +30,9 @@ class RunOptions:
     """How a file of runs is read."""
 
     schedule: Annotated[str, Parameter(group=QUESTION, help="Schedule of runs whose file names none.")] = "cosine"
-    warmup: Annotated[float, Parameter(group=QUESTION, help="Warm-up of such runs, a share of the run.")] = 0.01
+    warmup: Annotated[float, Parameter(group=QUESTION, converter=number, help="Warm-up of such runs, a share of the run.")] = (
+        0.01
+    )
     max_loss: Annotated[float | None, _limit("Largest loss that is taken for one, in nats per token.", QUESTION, "13.8")] = None
 
 
@@ -132,7 +123,7 @@ def fit(
     Args:
       runs: File of runs; see below.
       laws: Which ones to choose from; auto, all, or names below.
-      output: Model to write, MODEL.json; the figures are MODEL.png and MODEL-curves.png.
+      output: Model to write, MODEL.json; the figures are MODEL.png and MODEL-curves.png, or as in MODEL.pdf, MODEL.svg.
     """
     from nqmjax.cli import fit_jobs
 
@@ -253,7 +244,7 @@ def plan(
     schedule: Annotated[str | None, Parameter(group=METHOD)] = None,
     warmup: Annotated[float | None, Parameter(group=METHOD, converter=number)] = None,
     level: Level = 0.9,
-    output: Annotated[Path, Parameter(name=OUTPUT_NAMES, group=OUTPUT)] = Path("nqmjax-run-plan"),
+    output: Output = None,
     force: Force = False,
 ) -> None:
     """Which model size, batch size and number of updates, under these limits?
@@ -268,11 +259,13 @@ def plan(
       schedule: Schedule of the run. [default: as of the runs fitted to]
       warmup: Share of the run that is warm-up. [default: as of the runs fitted to]
       level: Share of later runs that the intervals are to cover.
-      output: The figure is OUTPUT.png and the table OUTPUT.nc.
+      output: The figure is OUTPUT.png (or x.pdf, x.svg) and the table OUTPUT.nc. [default: nqmjax-run-plan, or with a number]
     """
     from nqmjax.cli import fit_jobs
+    from nqmjax.cli.outputs import unused
 
-    fit_jobs.plan(model, limits or LimitOptions(), (model_size, batch_size), (schedule, warmup), level, output, force)
+    path = output or unused("nqmjax-run-plan", force, ".png", ".nc")
+    fit_jobs.plan(model, limits or LimitOptions(), (model_size, batch_size), (schedule, warmup), level, path, force)
 
 
 def register(app: App) -> None:

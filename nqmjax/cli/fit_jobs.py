@@ -13,29 +13,34 @@ from nqmjax.checks import check_choice, require
 from nqmjax.cli.fit_app import FitOptions, LimitOptions, RunOptions
 from nqmjax.cli.fit_report import fit_report, scores_report
 from nqmjax.cli.jobs import check_outputs, pair, watched, write_first, write_pair
+from nqmjax.cli.outputs import IMAGES, beside
 from nqmjax.cli.plan_jobs import names
 from nqmjax.cli.predict_jobs import model_schedule
 from nqmjax.cli.run_report import plan_report
 from nqmjax.cli.text import COMMAND, with_command
 from nqmjax.figures import fit_figure, frontier_figure, iso_figure, write_figure
-from nqmjax.files import csv_rows, input_file, parse_columns, save_dataset, write_atomically
+from nqmjax.files import input_file, save_dataset, write_atomically
 from nqmjax.limits import Limits, StepTable, StepTime
 from nqmjax.model_files import read_model, write_model
 from nqmjax.prediction import RunModel, predict
-from nqmjax.run_files import MAX_LOSS, read_runs
+from nqmjax.run_files import ALIASES, MAX_LOSS, read_runs
 from nqmjax.run_planning import RunPlan, critical_batch_sizes
 from nqmjax.runs import Runs
 from nqmjax.settings import Schedule
+from nqmjax.tables import TEXT, Columns, read_table
 
+STEP_NAMES = ("N", "B", "seconds")
+STEP_COLUMNS = Columns(STEP_NAMES, STEP_NAMES, ALIASES | {"seconds": ("stepseconds", "time", "steptime", "secondsperstep")})
 GROUPS = {"auto": selection.CANDIDATES, "all": tuple(selection.LAWS)}
 
 
 def fit(runs: Path, laws: Sequence[str], reading: RunOptions, fitting: FitOptions, output: Path, force: bool) -> None:
     """`nqmjax fit`."""
-    check_choice("the suffix of output", output.suffix, [".json"])
-    image, curves = output.with_suffix(".png"), output.with_name(f"{output.stem}-curves.png")
-    check_outputs((output, image, curves), force, runs)
+    check_choice("the suffix of output", output.suffix.lower(), [".json", *IMAGES])
+    image, output = beside(output, ".json")
+    curves = image.with_name(f"{image.stem}-curves{image.suffix}")
     found = _read(runs, reading)
+    check_outputs((output, image, curves), force, runs)
     fitted = selection.fit(found, _laws(laws), **_method(fitting), progress=watched())
     model = dataclasses.replace(fitted, summary=(*fitted.summary, f"fitted by: {COMMAND.get()}"))
     write_model(model, output, force)  # before anything that might fail
@@ -141,12 +146,10 @@ def _step_seconds(options: LimitOptions) -> StepTime | StepTable | None:
 
 def _step_table(path: Path) -> StepTable:
     """Measured seconds of steps from a CSV file."""
-    path = input_file(path, ".csv")
-    columns = ("N", "B", "seconds")
-    table = parse_columns(path, *csv_rows(path, "N"), columns, columns)
-    for name in columns:
+    table = read_table(input_file(path, *TEXT), STEP_COLUMNS)
+    for name in STEP_COLUMNS.required:
         table.check(name, lambda values: values > 0, "give a number above 0")
-    return StepTable(*(table.columns[name] for name in columns))
+    return StepTable(*(table.columns[name] for name in STEP_COLUMNS.required))
 
 
 def _critical(model: RunModel, plan: RunPlan, schedule: Schedule) -> xr.Dataset | str:

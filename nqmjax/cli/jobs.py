@@ -10,12 +10,13 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from nqmjax.checks import check_choice, require
+from nqmjax.cli.outputs import IMAGES, check_outputs, pair, unused
 from nqmjax.cli.report import scaling_report, sweep_report
 from nqmjax.cli.spec import read_spec
 from nqmjax.cli.text import with_command
 from nqmjax.cli.values import parse_assignments, parse_numbers
 from nqmjax.figures import PAPER_FIGURES, find_figure, scaling_figure, write_figure
-from nqmjax.files import check_output, read_observed, read_spectrum, save_dataset, write_atomically
+from nqmjax.files import read_observed, read_spectrum, save_dataset, write_atomically
 from nqmjax.problem import NoisyQuadratic, power_law
 from nqmjax.scaling import scaling_curves
 from nqmjax.sweeping import sweep as sweep_grid
@@ -35,10 +36,9 @@ class Problem(NamedTuple):
         if self.spectrum is None:
             dim, exponent = 10_000 if self.dim is None else self.dim, 1.0 if self.exponent is None else self.exponent
             return power_law(dim, exponent, irreducible=self.irreducible).quantize(100 if self.bins is None else self.bins)
-        for name in ("dim", "exponent"):
-            value = getattr(self, name)
-            require(value is None, name, value, "a spectrum from a file has its own; leave it or --spectrum out")
-        problem = read_spectrum(self.spectrum, self.irreducible)
+        remedy = "a spectrum from a file has its own; leave it or --spectrum out"
+        require(self.exponent is None, "exponent", self.exponent, remedy)
+        problem = read_spectrum(self.spectrum, self.irreducible, self.dim)
         return problem if self.bins is None else problem.quantize(self.bins)
 
 
@@ -55,11 +55,12 @@ def scaling(
     force: bool,
 ) -> None:
     """`nqmjax scaling`."""
-    image, data = pair(output, force, problem.spectrum, observed)
     measured = [] if observed is None else read_observed(observed)
+    setting = problem.build()
+    image, data = pair(output, force, problem.spectrum, observed)
     batches = np.unique(np.concatenate([parse_numbers("batch_sizes", batch_sizes), *(sizes for _, sizes, _ in measured)]))
     found = scaling_curves(
-        problem.build(),
+        setting,
         batches,
         target,
         [name.replace("-", "_") for word in optimizers for name in word.lower().split(",") if name],
@@ -75,40 +76,21 @@ def scaling(
 def figure(name: str, output: Path | None, force: bool) -> None:
     """`nqmjax figure`."""
     name = find_figure(name)
-    path = output or Path(f"figure-{name}.png")
-    check_choice("the suffix of output", path.suffix, [".png", ".pdf", ".svg"])
-    check_output(path, force)
+    check_choice("the suffix of output", ".png" if output is None else output.suffix.lower(), IMAGES)
+    image, data = pair(output or unused(f"figure-{name}", force, ".png", ".nc"), force)
     chosen = PAPER_FIGURES[name]
-    drawn = chosen.draw(with_command(chosen.table(watched())))
-    write_atomically(path, lambda temporary: write_figure(drawn, temporary), force)
-    print(f"Written: {path}, {chosen.description}")
+    table = with_command(chosen.table(watched()))
+    write_pair(chosen.draw(table), table, image, data, force, chosen.description)
 
 
 def sweep(spec: Path, output: Path | None, force: bool) -> None:
     """`nqmjax sweep`."""
-    path = output or Path(spec.with_suffix(".nc").name)
-    check_choice("the suffix of output", path.suffix, [".nc"])
-    check_output(path, force)
+    check_choice("the suffix of output", ".nc" if output is None else output.suffix.lower(), [".nc"])
     problem, optimizer, question = read_spec(spec)
+    path = output or Path(f"{unused(spec.stem, force, '.nc')}.nc")
+    check_outputs([path], force, spec)
     table = with_command(sweep_grid(problem, optimizer, **question, progress=watched()))
     write_first(lambda: save_dataset(table, path, force), sweep_report(table), path)
-
-
-def pair(output: Path, force: bool, *sources: Path | None) -> tuple[Path, Path]:
-    """The names of a figure and a table, checked; none of them may be one of the files that are read."""
-    prefix = output.with_suffix("") if output.suffix in (".png", ".nc") else output
-    image, data = (prefix.with_name(prefix.name + suffix) for suffix in (".png", ".nc"))
-    check_outputs((image, data), force, *sources)
-    return image, data
-
-
-def check_outputs(outputs: Sequence[Path], force: bool, *sources: Path | None) -> None:
-    """Raise for an output that cannot be written, or that is one of the files that are read."""
-    for path in outputs:
-        check_output(path, force)
-        for source in sources:
-            same = source is not None and source.exists() and path.exists() and source.samefile(path)
-            require(not same, "output", path, "this file is an input; give another name")
 
 
 def write_pair(figure: Figure, table: xr.Dataset, image: Path, data: Path, force: bool, report: str) -> None:

@@ -11,11 +11,13 @@ from nqmjax.cli.options import (
     QUESTION,
     Count,
     Force,
+    Loss,
     Method,
     Number,
     Output,
     Problem,
     Words,
+    number,
     whole,
 )
 
@@ -47,7 +49,7 @@ def compare(
     tune_warmup: Annotated[bool, Parameter(group=QUESTION)] = True,
     method: Method = None,
     problem: Problem = None,
-    output: Annotated[Path, Parameter(name=OUTPUT_NAMES, group=OUTPUT)] = Path("nqmjax-schedules"),
+    output: Output = None,
     force: Force = False,
 ) -> None:
     """Cosine, linear or WSD? Final loss of schedule families, each at its best.
@@ -58,11 +60,13 @@ def compare(
       families: Which ones; see below.
       max_learning_rate: Cap of all rates, inf for none. [default: just inside the stability edge]
       tune_warmup: Tune the length of a warm-up too.
-      output: The figure is OUTPUT.png and the table OUTPUT.nc.
+      output: The figure is OUTPUT.png (or x.pdf, x.svg) and the table OUTPUT.nc. [default: nqmjax-schedules, or with a number]
     """
     from nqmjax.cli import plan_jobs
+    from nqmjax.cli.outputs import unused
 
-    plan_jobs.compare(problem, method, batch_size, steps, families, max_learning_rate, tune_warmup, output, force)
+    path = output or unused("nqmjax-schedules", force, ".png", ".nc")
+    plan_jobs.compare(problem, method, batch_size, steps, families, max_learning_rate, tune_warmup, path, force)
 
 
 OPTIMIZE_HELP = """\
@@ -88,7 +92,7 @@ def optimize(
     *,
     batch_size: Annotated[str | None, Parameter(group=QUESTION)] = None,
     steps: Count = None,
-    target: Number = None,
+    target: Loss = None,
     seconds: Number = None,
     step_seconds: Number = None,
     example_seconds: Number = None,
@@ -116,7 +120,7 @@ def optimize(
       over: What changes from piece to piece: learning_rate, momentum, decay, nu.
       ramp: Let the batch size change too, with as many examples in all.
       max_learning_rate: Cap of the rate, inf for none. [default: just inside the stability edge]
-      output: Plan to write, .csv or .json; a figure of it stands beside it.
+      output: Plan to write, .csv or .json, or its figure, .png, .pdf or .svg; the other stands beside it.
     """
     from nqmjax.cli import plan_jobs
 
@@ -131,7 +135,7 @@ Examples:
   nqmjax batch-schedule --learning-rate 0.5 --steps 5000 --batch-size 64
   nqmjax batch-schedule --schedule cosine --learning-rate 0.5 --steps 5000 \\
                         --batch-size 64 --largest 512
-  nqmjax batch-schedule --plan nqmjax-plan.csv --examples 1e6 -o ramp.json
+  nqmjax batch-schedule --plan plan.csv --examples 1e6 -o ramp.json
 """
 
 
@@ -144,7 +148,7 @@ def batch_schedule(
     batch_size: Annotated[str | None, Parameter(group=QUESTION)] = None,
     pieces: Count = None,
     examples: Number = None,
-    smallest: Annotated[float, Parameter(group=QUESTION)] = 1.0,
+    smallest: Annotated[float, Parameter(group=QUESTION, converter=number)] = 1.0,
     largest: Number = None,
     method: Method = None,
     problem: Problem = None,
@@ -163,7 +167,7 @@ def batch_schedule(
       examples: Budget of examples. [default: as many as the plan]
       smallest: Least batch size.
       largest: Greatest batch size. [default: no limit]
-      output: Plan to write, .csv or .json; a figure of it stands beside it.
+      output: Plan to write, .csv or .json, or its figure, .png, .pdf or .svg; the other stands beside it.
     """
     from nqmjax.cli import plan_jobs
 
@@ -188,12 +192,12 @@ def budget(
     batch_sizes: Words = (),
     optimizers: Words = ("sgd", "heavy_ball"),
     fixed: Words = (),
-    power: Annotated[float, Parameter(group=QUESTION)] = 0.0,
+    power: Annotated[float, Parameter(group=QUESTION, converter=number)] = 0.0,
     schedule: Annotated[str, Parameter(group=QUESTION)] = "step_decay",
-    warmup: Annotated[float, Parameter(group=QUESTION)] = 0.0,
+    warmup: Annotated[float, Parameter(group=QUESTION, converter=number)] = 0.0,
     max_learning_rate: Number = None,
     problem: Problem = None,
-    output: Annotated[Path, Parameter(name=OUTPUT_NAMES, group=OUTPUT)] = Path("nqmjax-budget"),
+    output: Output = None,
     force: Force = False,
 ) -> None:
     """Best loss and best rate against batch size, for so many epochs or so many steps.
@@ -209,14 +213,16 @@ def budget(
       schedule: Family of the rate: step_decay (Smith et al. 2020), constant, cosine, linear, exponential, inverse_sqrt, wsd.
       warmup: Share of the run that is warm-up.
       max_learning_rate: Cap of the peak rate, inf for none. [default: just inside the stability edge]
-      output: The figure is OUTPUT.png and the table OUTPUT.nc.
+      output: The figure is OUTPUT.png (or x.pdf, x.svg) and the table OUTPUT.nc. [default: nqmjax-budget, or with a number]
     """
     from nqmjax.cli import plan_jobs
+    from nqmjax.cli.outputs import unused
 
     names = plan_jobs.names(optimizers)
+    path = output or unused("nqmjax-budget", force, ".png", ".nc")
     question = (epochs, dataset_size, steps)
     family = (schedule, warmup, max_learning_rate)
-    plan_jobs.budget(problem, question, batch_sizes, names, fixed, power, *family, output, force)
+    plan_jobs.budget(problem, question, batch_sizes, names, fixed, power, *family, path, force)
 
 
 TRANSFER_HELP = """\
@@ -233,7 +239,7 @@ Examples:
 
   nqmjax transfer --schedule cosine --learning-rate 0.1 --steps 20000 \\
                   --batch-size 32 --to 256
-  nqmjax transfer --plan nqmjax-plan.csv --to 2^10
+  nqmjax transfer --plan plan.csv --to 2^10
 """
 
 

@@ -11,6 +11,7 @@ from nqmjax import budgets, transfers
 from nqmjax.checks import check_choice, require
 from nqmjax.cli.jobs import Problem, check_outputs, pair, watched, write_first, write_pair
 from nqmjax.cli.options import OptimizerOptions, ProblemOptions
+from nqmjax.cli.outputs import IMAGES, beside
 from nqmjax.cli.plan_questions import PLAN_PIECES, Clock, Question, Recipe, names, one_number
 from nqmjax.cli.plan_report import budget_report, comparison_report, plan_report, transfer_report
 from nqmjax.cli.text import COMMAND, with_command, wrap
@@ -64,6 +65,7 @@ def compare(
     """`nqmjax schedule compare`."""
     image, data = pair(output, force, spectrum_of(problem))
     chosen = list(COMPARED) if names(families) == ["all"] else names(families)
+    require(bool(chosen), "families", "empty", f"give all, or some of {', '.join(COMPARED)}")
     found = compare_schedules(
         build_problem(problem),
         build_optimizer(method),
@@ -87,7 +89,7 @@ def optimize(
     force: bool,
 ) -> None:
     """`nqmjax schedule optimize`."""
-    image = plan_outputs(output, force, spectrum_of(problem))
+    output, image = plan_outputs(output, force, spectrum_of(problem))
     setting, optimizer = build_problem(problem), build_optimizer(method)
     found = find_plan(setting, optimizer, question, clock)
     if found.plan is None:
@@ -148,7 +150,7 @@ def batch_schedule(
     force: bool,
 ) -> None:
     """`nqmjax batch-schedule`."""
-    image = plan_outputs(output, force, spectrum_of(problem), recipe.plan)
+    output, image = plan_outputs(output, force, spectrum_of(problem), recipe.plan)
     setting, optimizer, plan = build_problem(problem), build_optimizer(method), recipe.build()
     budget = float(plan.total_examples) if examples is None else examples
     limits = {"smallest": smallest, "largest": math.inf if largest is None else largest}
@@ -236,12 +238,13 @@ def transfer(
         write_first(lambda: save_dataset(table, output, force), transfer_report(table), output)
 
 
-def plan_outputs(output: Path, force: bool, *sources: Path | None) -> Path:
-    """Check where a plan goes; the name of its figure."""
-    check_choice("the suffix of output", output.suffix, [".csv", ".json"])
-    image = output.with_suffix(".png")
-    check_outputs((output, image), force, *sources)
-    return image
+def plan_outputs(output: Path, force: bool, *sources: Path | None) -> tuple[Path, Path]:
+    """The names of a plan and of its figure, whichever of them `output` names; both checked."""
+    kind = output.suffix.lower()
+    check_choice("the suffix of output", kind, [".csv", ".json", *IMAGES])
+    image, plan = beside(output, ".csv" if kind in IMAGES else kind)
+    check_outputs((plan, image), force, *sources)
+    return plan, image
 
 
 def save_plan(
