@@ -48,7 +48,7 @@ def scores_report(scores: xr.Dataset) -> str:
             columns_text("law", rows, columns),
             "",
             "budget out: the runs of each compute budget, by fits to the others; forward: the runs above each budget, by fits",
-            "to those up to it; score: the geometric mean of the two; bias: the mean error of the log loss.",
+            "to those up to it; score: forward, the largest budgets counting most; bias: the mean error of the log loss.",
             *([f"Passed over, with too many parameters for so few runs: {', '.join(passed)}"] if passed else []),
             chosen if np.isfinite(scores.score.values[-1]) else f"{chosen}; there are too few budgets to compare laws by",
         ]

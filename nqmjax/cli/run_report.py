@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from nqmjax.cli.cautions import run_cautions, table_cautions
 from nqmjax.cli.plan_report import columns_text
 from nqmjax.prediction import RunModel
 from nqmjax.run_planning import RunPlan
@@ -56,6 +57,7 @@ def run_text(table: xr.Dataset, model: RunModel, schedule: Any) -> str:
     ]
     outside = outside_text(str(table.outside.item()), model)
     lines += [f"Outside the runs fitted to: {outside}"] if outside else []
+    lines += run_cautions(table, model)
     near = float(table.nearest)
     lines += [f"The nearest run fitted to differs by a factor of {digits(near)} in N, B or K"] if near > FAR else []
     each = zip(table.law.values.tolist(), table.law_loss.values.tolist(), strict=True)
@@ -83,7 +85,8 @@ def outside_text(marks: str, model: RunModel) -> str:
     """
     pairs = [mark.rsplit(" ", 1) for mark in marks.split(", ") if mark]
     seen = model.seen
-    return ", ".join(f"{MARKED[name]} {side} {short(seen[name][side == 'above'])}" for name, side in pairs if name in MARKED)
+    words = [f"{MARKED[name]} {side} {short(seen[name][side == 'above'])}" for name, side in pairs if name in MARKED]
+    return ", ".join([*words, *(["a schedule that no run had"] if "schedule unseen" in marks else [])])
 
 
 def answers_report(table: xr.Dataset, model: RunModel, details: bool) -> str:
@@ -95,7 +98,7 @@ def answers_report(table: xr.Dataset, model: RunModel, details: bool) -> str:
     note = (
         f"lower, upper: {level_text(table)}s ({table.attrs['interval']}); beyond: compute over the largest that was fitted to"
     )
-    return f"{columns_text('run', rows, columns)}\n\n{note}"
+    return "\n".join([columns_text("run", rows, columns), "", note, *table_cautions(table)])
 
 
 def plan_report(plan: RunPlan, model: RunModel, schedule: Any, critical: xr.Dataset | str) -> str:
