@@ -32,7 +32,7 @@ from nqmjax.parallel import on_all_cores
 from nqmjax.plans import Plan, check_columns
 from nqmjax.settings import COLUMNS, RunSettings, Schedule, run_settings
 
-DRIFT = 0.05
+DRIFT = 0.035
 """Standard deviation of the log loss for each time that the range of the log compute of the runs is left behind."""
 
 

@@ -128,12 +128,11 @@ def _same(runs: Runs) -> dict[str, float]:
 
 
 def choose(study: Study, found: Mapping[str, Evaluation]) -> tuple[tuple[str, ...], xr.Dataset]:
-    """The laws whose scores are not far behind the least, and the table of scores; without forward folds, the first law."""
+    """The laws that are not far behind, the best first, and the table of scores; without forward folds, the first law."""
     names = list(found)
     rows = {name: _scores(study, found[name].predictions - study.target) for name in names}
-    scored = [name for name in names if math.isfinite(rows[name]["score"])]
-    least = min((rows[name]["score"] for name in scored), default=0.0)
-    best = tuple(name for name in scored if rows[name]["score"] <= FAR_BEHIND * least) or (names[0],)
+    ranked = sorted((name for name in names if math.isfinite(rows[name]["score"])), key=lambda name: rows[name]["score"])
+    best = tuple(name for name in ranked if rows[name]["score"] <= FAR_BEHIND * rows[ranked[0]]["score"]) or (names[0],)
     mean = np.mean([found[name].predictions for name in best], axis=0)
     ensemble = _scores(study, mean - study.target)
     table: dict[str, Any] = {key: ("law", [*(row[key] for row in rows.values()), ensemble[key]]) for key in ensemble}

@@ -120,10 +120,10 @@ def by_hand(runs, errors):
 def test_all_laws_but_the_hopeless_are_averaged(runs):
     tests, found = by_hand(runs, {"a": 0.03, "b": 0.01, "c": 0.02, "d": -0.041, "e": 0.039})
     names, scores = choose(Study(runs, tests=tests), found)
-    assert names == ("a", "b", "c", "e")
+    assert names == ("b", "c", "a", "e")
     np.testing.assert_allclose(scores.score, [0.03**2, 0.01**2, 0.02**2, 0.041**2, 0.039**2, 0.02475**2])
     np.testing.assert_allclose(scores.bias, [0.03, 0.01, 0.02, -0.041, 0.039, 0.02475])
-    assert scores.members.values.tolist() == [*"abcde", "a, b, c, e"]
+    assert scores.members.values.tolist() == [*"abcde", "b, c, a, e"]
     assert scores.parameters.values.tolist() == [5] * 5 + [20]
 
 
