@@ -125,7 +125,7 @@ class _Space(NamedTuple):
 
 
 def _space(model: RunModel, limits: Limits, model_size: float | None, batch_size: float | None) -> _Space:
-    """The ranges: as asked for, else models from the smallest seen to far beyond, and batches between those seen."""
+    """The ranges: as asked for, else models from the smallest of several seen to far beyond, and batches between those seen."""
     seen = model.seen
 
     def ends(what: str, low: float, high: float) -> tuple[float, float]:
@@ -134,7 +134,8 @@ def _space(model: RunModel, limits: Limits, model_size: float | None, batch_size
         first = min(low, high if last is None else last) if first is None else first
         return float(first), float(max(high, first) if last is None else last)
 
-    sizes = ends("model", seen["model_size"][0], 1e4 * seen["model_size"][1])
+    least, largest = seen["model_size"]
+    sizes = ends("model", least, 1e4 * largest if largest > least else largest)
     batches = ends("batch", *seen["batch_size"])
     if model_size is not None:
         sizes = (float(model_size), float(model_size))
