@@ -3,9 +3,10 @@ r"""Which laws, and how far to trust them: scores on runs that were left out, a 
 Two kinds of folds, each of runs held back from the fit: some compute budgets out of all ("budget"), and all budgets above one
 ("forward"). The score of a law is its mean squared error of the log loss in the forward folds; the nearer a fold is to the runs
 that nobody has made yet, the more it counts: the last fold twice as much as the one before, and so on. The model is the mean of
-all laws but those whose score is above `FAR_BEHIND` times the least. Each is scored by itself, because errors of two bad laws
-that cancel in the folds do not go on to cancel beyond them; and all but the hopeless are taken, because on tables that others
-published scores hardly told which law forecast best, and where one failed badly it was seldom the one of a bad score.
+all laws but those whose score is above `FAR_BEHIND` times the least, or times the least error in training, below which a score
+is luck. Each is scored by itself, because errors of two bad laws that cancel in the folds do not go on to cancel beyond them;
+and all but the hopeless are taken, because on tables that others published scores hardly told which law forecast best, and
+where one failed badly it was seldom one of a bad score.
 """
 
 import math
@@ -132,11 +133,12 @@ def choose(study: Study, found: Mapping[str, Evaluation]) -> tuple[tuple[str, ..
     names = list(found)
     rows = {name: _scores(study, found[name].predictions - study.target) for name in names}
     ranked = sorted((name for name in names if math.isfinite(rows[name]["score"])), key=lambda name: rows[name]["score"])
-    best = tuple(name for name in ranked if rows[name]["score"] <= FAR_BEHIND * rows[ranked[0]]["score"]) or (names[0],)
+    training = [found[name].fitted.mean_squared_error for name in names]
+    least = max(rows[ranked[0]]["score"], min(training)) if ranked else 0.0
+    best = tuple(name for name in ranked if rows[name]["score"] <= FAR_BEHIND * least) or (names[0],)
     mean = np.mean([found[name].predictions for name in best], axis=0)
     ensemble = _scores(study, mean - study.target)
     table: dict[str, Any] = {key: ("law", [*(row[key] for row in rows.values()), ensemble[key]]) for key in ensemble}
-    training = [found[name].fitted.mean_squared_error for name in names]
     table["training"] = ("law", [*training, _training(study, [found[name] for name in best])])
     counts = [len(found[name].fitted.law.names) for name in names]
     table["parameters"] = ("law", [*counts, sum(counts[names.index(name)] for name in best)])
