@@ -79,7 +79,7 @@ model.scores.to_dataframe()
 
 # %% [markdown]
 # `budget_out` and `forward` are mean squared errors of the log loss on runs that were left out: one budget, or all larger ones.
-# The last row is the ensemble that predicts best; it may be a single law.
+# The last row is the model: the mean of all laws that are not far behind the best.
 #
 # ## What the runs tell, and what they do not
 #

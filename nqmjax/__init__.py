@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from nqmjax.budgets import budget_curve, budget_regimes
     from nqmjax.closed_forms import closed_form_rates, optimal_batch_sizes
     from nqmjax.comparison import compare_schedules, tune_family
+    from nqmjax.critical_batches import critical_batch_sizes
     from nqmjax.dynamics import risk, risk_curve, spectral_radius, stability_edge, stationary_risk
     from nqmjax.fitting import FittedLaw, fit_law, identification
     from nqmjax.limits import Limits, StepTable, StepTime
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from nqmjax.prediction import RunModel, predict
     from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
     from nqmjax.run_files import read_runs, read_settings
-    from nqmjax.run_planning import critical_batch_sizes, plan
+    from nqmjax.run_planning import plan
     from nqmjax.runs import Runs, make_runs
     from nqmjax.schedule_search import optimize_schedule, steps_to_target_with_schedule
     from nqmjax.selection import compare_models, fit
@@ -83,7 +84,8 @@ _HOME = {
     "selection": ["fit", "compare_models"],
     "prediction": ["predict", "RunModel"],
     "limits": ["Limits", "StepTime", "StepTable"],
-    "run_planning": ["plan", "critical_batch_sizes"],
+    "run_planning": ["plan"],
+    "critical_batches": ["critical_batch_sizes"],
     "model_files": ["write_model", "read_model"],
     "fitting": ["fit_law", "identification", "FittedLaw"],
     "bounds": ["bayes_bound", "flat_prior_bound", "bayes_examples"],

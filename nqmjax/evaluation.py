@@ -1,7 +1,4 @@
-r"""Laws on trial: fitted to all runs, and to folds of them, of which the others are predicted.
-
-Two kinds of folds: one compute budget out of all ("budget"), and all budgets above one ("forward").
-"""
+"""Laws on trial: fitted to all runs, and to folds of them, of which the others are predicted."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,23 +7,15 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from nqmjax.fitting import SAME, FittedLaw, Lane, check_starts, fitted_law, lane, search
-from nqmjax.laws.base import Law, law_inputs, scale_of, starting_points
+from nqmjax.fitting import SAME, FittedLaw, Lane, fit_whole, fitted_law, lane, search
+from nqmjax.laws.base import Law, starting_points
 from nqmjax.least_squares import Minimum
 from nqmjax.parallel import on_all_cores
 from nqmjax.prediction import law_prediction
-from nqmjax.runs import Runs
+from nqmjax.study import Study
 
 WARM, FRESH = 3, 4
 """Starts of each fold: the best minima of the fit to all runs, and points spread anew."""
-
-
-class Fold(NamedTuple):
-    """Runs to fit to, the others to be predicted: one budget out of all, or all budgets above one."""
-
-    kind: str
-    budget: float
-    train: np.ndarray
 
 
 class Evaluation(NamedTuple):
@@ -38,58 +27,38 @@ class Evaluation(NamedTuple):
     variances: np.ndarray
 
 
-def folds(runs: Runs, parameters: int) -> tuple[Fold, ...]:
-    """Folds that leave more runs to fit to than a law of so many parameters has."""
-    known = runs.weight > 0
-    budgets = np.unique(runs.budget[known])
-    every = [Fold("budget", float(budget), runs.budget != budget) for budget in budgets]
-    every += [Fold("forward", float(budget), runs.budget <= budget) for budget in budgets[:-1]]
-    return tuple(fold for fold in every if (fold.train & known).sum() > parameters and (~fold.train & known).any())
-
-
-def evaluate_all(
-    laws: Mapping[str, Law], runs: Runs, tests: tuple[Fold, ...], starts: int, robust: float, seed: int, progress: bool
-) -> dict[str, Evaluation]:
+def evaluate_all(laws: Mapping[str, Law], study: Study, progress: bool) -> dict[str, Evaluation]:
     """Evaluate laws by name on all cores: one compiles while another is searched."""
-    check_starts(starts, seed)
-    total = len(laws) * (starts + len(tests))
+    total = len(laws) * (study.starts + len(study.tests))
     with tqdm(desc="fitting", total=total, unit=" fits", delay=2, disable=not progress, leave=False) as bar:
-        found = on_all_cores(lambda name: evaluate(name, laws[name], runs, tests, starts, robust, seed, bar), laws)
+        found = on_all_cores(lambda name: evaluate(name, laws[name], study, bar), laws)
         return dict(zip(laws, found, strict=True))
 
 
-def evaluate(
-    name: str, law: Law, runs: Runs, tests: tuple[Fold, ...], starts: int, robust: float, seed: int, bar: tqdm
-) -> Evaluation:
+def evaluate(name: str, law: Law, study: Study, bar: tqdm) -> Evaluation:
     """Fit a law to all runs and to each fold."""
-    parameters = law.parameters(scale_of(runs))
-    lanes = [lane(law, runs, runs.weight, start) for start in starting_points(parameters, starts, seed)]
-    found = search(law, runs, lanes, robust, bar)
-    fitted = fitted_law(name, law, lanes[0], found, robust)
-    parts = _fit_folds(fitted, runs, tests, _distinct(found), robust, seed)
-    inputs = law_inputs(runs.settings)
-    pairs = [law_prediction(part, part.covariance, inputs, "laplace") for part in parts]
-    bar.update(len(tests))
-    shape = (len(tests), len(runs))
+    fitted, found = fit_whole(name, law, study, bar)
+    parts = _fit_folds(fitted, study, _distinct(found))
+    pairs = [law_prediction(part, part.covariance, study.inputs, "laplace") for part in parts]
+    bar.update(len(parts))
+    shape = (len(parts), len(study.runs))
     predictions, variances = (np.array([pair[k] for pair in pairs]).reshape(shape) for k in (0, 1))
     return Evaluation(fitted, tuple(parts), predictions, variances)
 
 
-def _fit_folds(
-    fitted: FittedLaw, runs: Runs, tests: tuple[Fold, ...], warm: list[np.ndarray], robust: float, seed: int
-) -> list[FittedLaw]:
+def _fit_folds(fitted: FittedLaw, study: Study, warm: list[np.ndarray]) -> list[FittedLaw]:
     """The law fitted to each fold, from the starts `warm` and fresh ones."""
     lanes: list[list[Lane]] = []
-    for test in tests:
-        first = lane(fitted.law, runs, runs.weight * test.train, fitted.coordinates)
-        fresh = starting_points(fitted.law.parameters(first.scale), FRESH, seed + 1)
+    for test in study.tests:
+        first = lane(fitted.law, study.runs, study.runs.weight * test.train, fitted.coordinates)
+        fresh = starting_points(fitted.law.parameters(first.scale), FRESH, study.seed + 1)
         lanes.append([first._replace(start=start) for start in [*warm, *fresh]])
     if not lanes:
         return []
-    minima = search(fitted.law, runs, [one for some in lanes for one in some], robust)
+    minima = search(fitted.law, study, [one for some in lanes for one in some])
     count = len(lanes[0])
     return [
-        fitted_law(fitted.name, fitted.law, some[0], _part(minima, slice(k * count, (k + 1) * count)), robust)
+        fitted_law(fitted.name, fitted.law, some[0], _part(minima, slice(k * count, (k + 1) * count)), study.robust)
         for k, some in enumerate(lanes)
     ]
 

@@ -21,14 +21,16 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax.checks import numeric, require
+from nqmjax.checks import check_choice, numeric, require
 from nqmjax.laws.base import Inputs, Law, Scale, law_inputs, scale_of, starting_points
+from nqmjax.laws.catalogue import LAWS
 from nqmjax.least_squares import Minimum, minimize
 from nqmjax.parallel import on_all_cores
 from nqmjax.power_law_sums import COARSE, FINE
 from nqmjax.precision import precision
-from nqmjax.runs import Runs
+from nqmjax.runs import Runs, check_runs
 from nqmjax.settings import RunSettings
+from nqmjax.study import Study, check_starts
 
 PRIOR_NOISE = 0.01
 """Relative error of the loss against which the priors are weighed."""
@@ -101,15 +103,14 @@ def lane(law: Law, runs: Runs, weight: np.ndarray, start: np.ndarray) -> Lane:
     return Lane(start, weight, scale, mean, deviation)
 
 
-def search(law: Law, runs: Runs, lanes: Sequence[Lane], robust: float, progress: tqdm | None = None) -> Minimum:
+def search(law: Law, study: Study, lanes: Sequence[Lane], progress: tqdm | None = None) -> Minimum:
     """Minima of all lanes, stacked."""
-    inputs, target = law_inputs(runs.settings), np.log(runs.loss)
 
     def run(some: Sequence[Lane]) -> Minimum:
         padded = [*some, *[some[-1]] * (LANES - len(some))]
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *padded)
         with precision():
-            found = jax.tree.map(np.asarray, _search(law, inputs, target, stacked, robust))
+            found = jax.tree.map(np.asarray, _search(law, study.inputs, study.target, stacked, study.robust))
         if progress is not None:
             progress.update(len(some))
         return found
@@ -139,52 +140,56 @@ def residuals(law: Law, inputs: Inputs, target: Any, lane: Lane, robust: float, 
 
 
 def fit_law(
-    runs: Runs, law: Law, name: str = "", starts: int = 32, robust: float = math.inf, seed: int = 0, progress: bool = True
+    runs: Runs, law: Law | str, name: str = "", starts: int = 32, robust: float = math.inf, seed: int = 0, progress: bool = True
 ) -> FittedLaw:
     """Fit one law to training runs.
 
     Args:
       runs: see `make_runs` and `read_runs`.
-      law: a law of `nqmjax.laws`.
-      name: what the law is called in tables.
+      law: a law of `nqmjax.laws`, or a name in its catalogue `LAWS`.
+      name: what the law is called in tables; by default its name in the catalogue.
       starts: searches, from points of a Latin hypercube.
       robust: error of the log loss beyond which a run pulls less; inf for plain least squares.
       seed: of the starts.
       progress: show a bar when the run takes longer than two seconds.
 
     Raises:
-      ValueError: there are fewer runs than parameters, or an argument is out of its range.
+      ValueError: there is no such law, there are fewer runs than parameters, or an argument is out of its range.
 
-    >>> from nqmjax.laws.baselines import Chinchilla
     >>> from nqmjax.runs import make_runs
     >>> size, batch = np.meshgrid([1e6, 3e6, 1e7], [32, 64, 128])
     >>> loss = 1.7 + 400 * size**-0.34 + 2 * (batch * 1000 / 1e5) ** -0.3
-    >>> fitted = fit_law(make_runs(size, batch, 1000, loss), Chinchilla())
+    >>> fitted = fit_law(make_runs(size, batch, 1000, loss), "chinchilla")
     >>> bool(fitted.mean_squared_error < 1e-5)
     True
     """
+    if isinstance(law, str):
+        check_choice("law", law, LAWS)
+        law, name = LAWS[law], name or law
     check_fit(runs, law, robust, name)
     check_starts(starts, seed)
-    parameters = law.parameters(scale_of(runs))
-    lanes = [lane(law, runs, runs.weight, start) for start in starting_points(parameters, starts, seed)]
+    study = Study(runs, starts, robust, seed)
     with tqdm(desc=f"fitting {name or law}", total=starts, unit=" starts", delay=2, disable=not progress, leave=False) as bar:
-        found = search(law, runs, lanes, robust, bar)
-    return fitted_law(name, law, lanes[0], found, robust)
+        return fit_whole(name, law, study, bar)[0]
+
+
+def fit_whole(name: str, law: Law, study: Study, progress: tqdm) -> tuple[FittedLaw, Minimum]:
+    """A law fitted to all runs of a study, and the minima that its starts found."""
+    runs = study.runs
+    points = starting_points(law.parameters(scale_of(runs)), study.starts, study.seed)
+    lanes = [lane(law, runs, runs.weight, start) for start in points]
+    found = search(law, study, lanes, progress)
+    return fitted_law(name, law, lanes[0], found, study.robust), found
 
 
 def check_fit(runs: Runs, law: Law, robust: float, name: str = "") -> None:
-    """Raise `ValueError` unless the runs can tell the parameters of the law."""
+    """Raise `ValueError` for what are no runs or no law, and unless there are more runs than the law has parameters."""
+    check_runs(runs)
+    require(isinstance(law, Law), "law", repr(law), f"give a law of nqmjax.laws, or a name: {', '.join(LAWS)}")
     require(float(numeric("robust", robust)) > 0, "robust", robust, "give an error of the log loss above 0, or inf")
     known, needed = int((runs.weight > 0).sum()), len(law.names)
     simpler = "choose a law of fewer parameters (chinchilla has 5), or give more runs"
     require(known > needed, "the number of runs", known, f"the law {name or law} has {needed} parameters: {simpler}")
-
-
-def check_starts(starts: int, seed: int) -> None:
-    """Raise `ValueError` for what is no number of searches or no seed."""
-    for name, value, least in (("starts", starts, 1), ("seed", seed, 0)):
-        valid = isinstance(value, int | np.integer) and value >= least
-        require(valid, name, repr(value), f"give a whole number, at least {least}")
 
 
 def fitted_law(name: str, law: Law, lane: Lane, found: Minimum, robust: float) -> FittedLaw:

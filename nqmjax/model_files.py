@@ -19,7 +19,7 @@ from nqmjax.laws.quadratic import QuadraticLaw
 from nqmjax.prediction import Interval, RunModel
 from nqmjax.settings import Schedule
 
-FORMAT, VERSION = "nqmjax model of training runs", 1
+FORMAT, VERSION = "nqmjax model of training runs", 2
 FORMULAS = {law.__name__: law for law in (QuadraticLaw, Chinchilla, Kaplan)}
 MEANING = {
     "loss": "nats; laws are averaged in the logarithm of the loss",
@@ -71,8 +71,8 @@ def read_model(path: str | os.PathLike) -> RunModel:
     known = isinstance(document, dict) and document.get("format") == FORMAT
     require(known, "path", path, f"this is no file of the format {FORMAT!r}; make one with nqmjax fit")
     found = document.get("version")
-    newest = f"this nqmjax reads version {VERSION}; update it, or fit again"
-    require(isinstance(found, int) and 1 <= found <= VERSION, f"the version of {path}", repr(found), newest)
+    newest = f"this nqmjax reads version {VERSION}; fit again" + " or update it" * (found not in range(VERSION))
+    require(found == VERSION, f"the version of {path}", repr(found), newest)
     try:
         return _model(document)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -91,7 +91,7 @@ def _document(model: RunModel) -> dict[str, Any]:
         "learning_rate": model.learning_rate,
         "compute_factor": model.compute_factor,
         "compute_unit": model.compute_unit,
-        "schedule": {"family": model.schedule.family, "warmup": model.schedule.warmup, "options": list(model.schedule.options)},
+        "schedules": [schedule._asdict() for schedule in model.schedules],
         "laws": [_law_document(fitted) for fitted in model.laws],
         "intervals": {
             name: {
@@ -144,21 +144,29 @@ def _model(document: dict[str, Any]) -> RunModel:
     settings = _array(document, "settings", (None, 4))
     require(bool((settings > 0).all()), "settings", settings.min(), "all of them must be above 0")
     require(len(document["summary"]) > 0, "summary", "empty", "it must say something of the runs")
-    schedule = document["schedule"]
     scores = document["scores"]
     model = RunModel(
         laws,
         intervals,
         settings,
-        Schedule(schedule["family"], schedule["warmup"], tuple((name, value) for name, value in schedule["options"])),
+        _schedules(document["schedules"]),
         _positive("learning_rate", document["learning_rate"]),
         _positive("compute_factor", document["compute_factor"]),
         document["compute_unit"],
         None if scores is None else _scores(scores),
         tuple(document["summary"]),
     )
-    model.schedule.pieces(1)
     return model
+
+
+def _schedules(parts: list[dict[str, Any]]) -> tuple[Schedule, ...]:
+    require(len(parts) > 0, "the number of schedules", 0, "there must be one")
+    found = [
+        Schedule(part["family"], part["warmup"], tuple((name, value) for name, value in part["options"])) for part in parts
+    ]
+    for schedule in found:
+        schedule.pieces(1)
+    return tuple(found)
 
 
 def _law(part: dict[str, Any]) -> FittedLaw:

@@ -2,12 +2,14 @@ r"""Predicting the loss of runs that nobody has made yet, with intervals.
 
 A `RunModel` is one fitted law or several, whose predictions of the log loss are averaged. The variance of a prediction is
 
-    noise^2 + inflation^2 ( mean_m v_m + spread / M ),
+    noise^2 + (DRIFT d)^2 + inflation^2 ( mean_m v_m + spread / M ),
 
-`v_m` the variance that the uncertain coordinates of law `m` cause, `spread` the variance between the `M` laws. "laplace" takes
+`v_m` the variance that the uncertain coordinates of law `m` cause, `spread` that between the `M` laws, and `d` how far the
+run lies beyond those fitted to, see `nqmjax.extrapolation.distance`: all laws are wrong together out there, and the more so the
+farther, by what was seen on tables of runs that others published. "laplace" takes
 `v_m = g^T Sigma g`, with the gradient `g` and the covariance `Sigma` at the minimum; "bootstrap" the mean squared deviation of
 the predictions of fits to resampled runs. The inflation is measured, not derived: it is what made intervals of that kind cover
-runs of more compute than those fitted to. `noise` is that of the fit.
+runs of more compute than those fitted to. `noise` is that of the law which fits best: what others miss is no noise.
 """
 
 import dataclasses
@@ -24,6 +26,7 @@ import numpy as np
 import xarray as xr
 
 from nqmjax.checks import check_choice, check_values, numeric, require
+from nqmjax.extrapolation import SIZES, distance, nearest, outside
 from nqmjax.fitting import FittedLaw
 from nqmjax.laws.base import Inputs, Law, law_inputs
 from nqmjax.parallel import on_all_cores
@@ -31,7 +34,8 @@ from nqmjax.plans import Plan, check_columns
 from nqmjax.precision import precision
 from nqmjax.settings import COLUMNS, RunSettings, Schedule, run_settings
 
-SIZES = ("model_size", "batch_size", "steps")
+DRIFT = 0.035
+"""Standard deviation of the log loss for each time that the range of the log compute of the runs is left behind."""
 
 
 class Interval(NamedTuple):
@@ -57,7 +61,7 @@ class RunModel:
       laws: the fitted laws; the logarithms of their losses are averaged.
       intervals: by name, "laplace" (curvature at the minimum) and "bootstrap" (budgets and groups of runs drawn anew).
       settings: model size, batch size, number of updates and peak rate of the runs, shape `(runs, 4)`.
-      schedule: of runs of which nothing else is said: the commonest of those seen.
+      schedules: of the runs, the commonest first.
       learning_rate: likewise, the geometric mean.
       compute_factor: compute of a run over N B K, in `compute_unit`.
       compute_unit: see `Runs`.
@@ -68,12 +72,17 @@ class RunModel:
     laws: tuple[FittedLaw, ...]
     intervals: Mapping[str, Interval]
     settings: np.ndarray
-    schedule: Schedule
+    schedules: tuple[Schedule, ...]
     learning_rate: float
     compute_factor: float
     compute_unit: str
     scores: xr.Dataset | None
     summary: tuple[str, ...]
+
+    @property
+    def schedule(self) -> Schedule:
+        """Of runs of which nothing else is said: the commonest of those seen."""
+        return self.schedules[0]
 
     @property
     def seen(self) -> dict[str, tuple[float, float]]:
@@ -131,8 +140,8 @@ def predict(
 
     Returns:
       `xarray.Dataset` over `run`: the settings, `loss`, `lower`, `upper`, `deviation` (of the log loss), `beyond` (compute
-      over the largest seen; at most 1 is within the data), `outside` (names of the settings outside their ranges), `nearest`
-      (the factor by which N, B or K, whichever differs most, is off in the run that is nearest), and the loss of each `law`.
+      over the largest seen; at most 1 is within the data), `outside` (names of the settings outside their ranges, "schedule
+      unseen"), `nearest` (factor by which N, B or K, whichever differs most, is off in the run nearest), and each law's loss.
 
     Raises:
       ValueError: an argument is out of its range.
@@ -146,31 +155,32 @@ def predict(
     (True, 'model_size above, compute above')
     """
     interval = check_model(model, interval, level)
-    if plan is not None:
-        given = [batch_size, steps, learning_rate, schedule]
-        require(all(value is None for value in given), "plan", plan, "it says batch size, steps and rates; leave those out")
-        settings, inputs = _plan_inputs(model, model_size, plan)
-    else:
-        settings = _settings(model, model_size, batch_size, steps, learning_rate, schedule)
+    columns = (batch_size, steps, learning_rate, schedule)
+    if plan is None:
+        settings = _settings(model, model_size, *columns)
         inputs = law_inputs(settings)
+    else:
+        settings, inputs = _plan_inputs(model, model_size, plan, columns)
     _check_rates(model, settings)
-    each, variance = log_predictions(model, inputs, interval)
+    return _answers(model, settings, inputs, level, interval)
+
+
+def _answers(model: RunModel, settings: RunSettings, inputs: Inputs, level: float, interval: str) -> xr.Dataset:
+    """What `predict` returns."""
+    compute = settings.model_size * np.asarray(inputs.batch_size) * settings.steps
+    each, variance = log_predictions(model, inputs, interval, distance(model.seen["compute"], compute))
     mean, deviation = each.mean(axis=0), np.sqrt(variance)
     reach = NormalDist().inv_cdf(0.5 + level / 2) * deviation
-    compute = settings.model_size * np.asarray(inputs.batch_size) * settings.steps
     nats = {"units": "nats"}
-    columns = {
-        **{
-            name: ("run", getattr(settings, name), {"units": COLUMNS[name].units})
-            for name in ("model_size", "batch_size", "steps")
-        },
+    columns = {name: ("run", getattr(settings, name), {"units": COLUMNS[name].units}) for name in SIZES}
+    columns |= {
         "loss": ("run", np.exp(mean), nats),
         "lower": ("run", np.exp(mean - reach), nats),
         "upper": ("run", np.exp(mean + reach), nats),
         "deviation": ("run", deviation, {"units": "1", "long_name": "standard deviation of the log loss"}),
         "beyond": ("run", compute / model.seen["compute"][1], {"units": "1", "long_name": "compute over the largest seen"}),
-        "outside": ("run", outside(model, settings)),
-        "nearest": ("run", nearest(model, settings), {"units": "1", "long_name": "factor in N, B or K to the nearest run"}),
+        "outside": ("run", outside(model.seen, model.schedules, settings, inputs)),
+        "nearest": ("run", nearest(model.settings, settings), {"units": "1", "long_name": "factor in N, B or K to a run"}),
         "law_loss": (("law", "run"), np.exp(each), nats),
     }
     found = model.intervals[interval]
@@ -178,14 +188,15 @@ def predict(
     return xr.Dataset(columns, coords={"law": [fitted.name for fitted in model.laws]}, attrs=attrs)
 
 
-def log_predictions(model: RunModel, inputs: Inputs, interval: str) -> tuple[np.ndarray, np.ndarray]:
-    """Log losses `(laws, runs)`, and the variance `(runs,)` of the mean over laws as a prediction of a run."""
+def log_predictions(model: RunModel, inputs: Inputs, interval: str, far: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log losses `(laws, runs)`, and the variance `(runs,)` of the mean over laws as a prediction of runs so `far` beyond."""
     found = model.intervals[interval]
     predict_one = functools.partial(law_prediction, inputs=inputs, interval=interval)
     pairs = on_all_cores(predict_one, model.laws, found.coordinates)  # the first time, each law is compiled
     each, variances = (np.stack([pair[k] for pair in pairs]) for k in (0, 1))
-    noise = float(np.mean([fitted.noise**2 for fitted in model.laws]))
-    return each, noise + found.inflation**2 * model_variance(each, variances)
+    noise = min(fitted.noise**2 for fitted in model.laws)
+    sure, uncertain = variance_parts(each, variances, noise, far)
+    return each, sure + found.inflation**2 * uncertain
 
 
 def law_prediction(fitted: FittedLaw, known: np.ndarray, inputs: Inputs, interval: str) -> tuple[np.ndarray, np.ndarray]:
@@ -196,10 +207,17 @@ def law_prediction(fitted: FittedLaw, known: np.ndarray, inputs: Inputs, interva
         return np.asarray(value), np.asarray(variance)
 
 
-def model_variance(each: np.ndarray, variances: np.ndarray) -> np.ndarray:
-    """Variance `(runs,)` of the mean over laws (axis 0): that of their coordinates, and that between the laws."""
+def variance_parts(each: np.ndarray, variances: np.ndarray, noise: float, far: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Variances `(runs,)`: of the noise and of drift, and that of the model: of the laws' coordinates and between the laws.
+
+    Args:
+      each: log losses of each law, `(laws, runs)`.
+      variances: that their uncertain coordinates cause, likewise.
+      noise: variance of runs about the laws.
+      far: distances of the runs beyond those fitted to, `(runs,)`.
+    """
     spread = each.var(axis=0, ddof=1) / len(each) if len(each) > 1 else 0.0
-    return variances.mean(axis=0) + spread
+    return noise + (DRIFT * far) ** 2, variances.mean(axis=0) + spread
 
 
 def mean_log_losses(model: RunModel, inputs: Inputs) -> np.ndarray:
@@ -234,25 +252,6 @@ def _bootstrap(law: Law, scale: Any, coordinates: Any, replicates: Any, inputs: 
     return found, jnp.mean((others - found) ** 2, axis=0)
 
 
-def nearest(model: RunModel, settings: RunSettings) -> np.ndarray:
-    """For each run, the least factor within which a run that was fitted to has the same N, B and K."""
-    asked = np.stack([getattr(settings, name) for name in SIZES], axis=-1)
-    distances = abs(np.log(asked)[:, None] - np.log(model.settings[:, :3])).max(axis=-1)
-    return np.exp(distances.min(axis=1))
-
-
-def outside(model: RunModel, settings: RunSettings) -> list[str]:
-    """For each run, which settings lie outside what was seen, as text; "" for none."""
-    columns = {name: getattr(settings, name) for name in (*SIZES, "learning_rate")}
-    columns["compute"] = settings.model_size * settings.batch_size * settings.steps
-    marks, seen = [], model.seen
-    for name, values in columns.items():
-        low, high = seen[name]
-        above, below = values > high * (1 + 1e-9), values < low * (1 - 1e-9)
-        marks.append(np.where(above, f"{name} above", np.where(below, f"{name} below", "")))
-    return [", ".join(filter(None, row)) for row in zip(*marks, strict=True)]
-
-
 def _check_rates(model: RunModel, settings: RunSettings) -> None:
     """Raise `ValueError` for rates that cannot be meant where the runs named none: they are then multiples of the runs' own."""
     if (model.settings[:, 3] == 1.0).all():
@@ -281,14 +280,16 @@ def _settings(model: RunModel, model_size: Any, batch_size: Any, steps: Any, lea
     return run_settings(model_size, batch_size, steps, rate, model.schedule if schedule is None else schedule)
 
 
-def _plan_inputs(model: RunModel, model_size: Any, plan: Plan) -> tuple[RunSettings, Inputs]:
+def _plan_inputs(model: RunModel, model_size: Any, plan: Plan, others: tuple[Any, ...]) -> tuple[RunSettings, Inputs]:
     """The settings of a plan for each model size, with its mean batch size, and the plan as a law takes it."""
+    alone = all(value is None for value in others)
+    require(alone, "plan", plan, "it says batch size, steps and rates; leave those out")
     require(
         isinstance(plan, Plan), "plan", repr(plan), "give a Plan, for example Plan([1, 0.1], steps=[900, 100], batch_size=64)"
     )
     check_columns(plan)
-    others = ", ".join(name for name in plan.hyperparameters if name != "learning_rate")
-    require(not others, "plan", others, "the laws know of rates and batch sizes only; leave the rest out")
+    more = ", ".join(name for name in plan.hyperparameters if name != "learning_rate")
+    require(not more, "plan", more, "the laws know of rates and batch sizes only; leave the rest out")
     rate = numeric("plan.learning_rate", plan.learning_rate)
     peak = float(rate.max())
     require(bool((rate >= 0).all()) and 0 < peak < math.inf, "plan.learning_rate", rate, "give rates of 0 or more, one above 0")

@@ -9,14 +9,13 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax.batch_size import critical_batch_size
-from nqmjax.checks import check_choice, numeric, require
+from nqmjax.checks import require
 from nqmjax.laws.base import law_inputs
 from nqmjax.limits import MOST_STEPS, SPENT, Limits, check_limits
 from nqmjax.prediction import RunModel, check_model, mean_log_losses, predict
@@ -97,23 +96,18 @@ def plan(
     check_limits(limits)
     space = _space(model, limits, model_size, batch_size)
     schedule = model.schedule if schedule is None else schedule
-    _check_feasible(model, limits, space)
     used = [name for name in SPENT if getattr(limits, name) is not None]
     jobs = [limits, *(_relaxed(limits, [name], 2.0) for name in used)]
-    paid = [name for name in used if name != "memory"]
-    multiples = [_relaxed(limits, paid, factor) for factor in FRONTIER]
+    multiples = [_relaxed(limits, [name for name in used if name != "memory"], factor) for factor in FRONTIER]
     feasible = [one for one in [*jobs, *multiples] if _most_steps(model, one, *space.grid(one)).max() >= 1]
     bar = tqdm(feasible, desc="planning", unit=" plans", delay=2, disable=not progress, leave=False)
     found = {id(one): _search(model, one, space, schedule) for one in bar}
     best, *relaxed = (found[id(one)] for one in jobs)
     drawn = {factor: (one, found[id(one)]) for factor, one in zip(FRONTIER, multiples, strict=True) if id(one) in found}
     frontier = _table(model, space, list(drawn.values()), schedule, level).rename(run="limits")
-    return RunPlan(
-        _table(model, space, [(limits, best)], schedule, level).isel(run=0),
-        frontier.assign_coords(limits=list(drawn)),
-        _prices(model, limits, best, used, [one.loss for one in relaxed]),
-        _flat(model, limits, space, best, schedule),
-    )
+    first = _table(model, space, [(limits, best)], schedule, level).isel(run=0)
+    prices = _prices(model, limits, best, used, [one.loss for one in relaxed])
+    return RunPlan(first, frontier.assign_coords(limits=list(drawn)), prices, _flat(model, limits, space, best, schedule))
 
 
 class _Space(NamedTuple):
@@ -131,7 +125,7 @@ class _Space(NamedTuple):
 
 
 def _space(model: RunModel, limits: Limits, model_size: float | None, batch_size: float | None) -> _Space:
-    """The ranges: as asked for, else models from the smallest seen to far beyond, and batches between those seen."""
+    """The ranges: as asked for, else models from the smallest of several seen to far beyond, and batches between those seen."""
     seen = model.seen
 
     def ends(what: str, low: float, high: float) -> tuple[float, float]:
@@ -140,7 +134,8 @@ def _space(model: RunModel, limits: Limits, model_size: float | None, batch_size
         first = min(low, high if last is None else last) if first is None else first
         return float(first), float(max(high, first) if last is None else last)
 
-    sizes = ends("model", seen["model_size"][0], 1e4 * seen["model_size"][1])
+    least, largest = seen["model_size"]
+    sizes = ends("model", least, 1e4 * largest if largest > least else largest)
     batches = ends("batch", *seen["batch_size"])
     if model_size is not None:
         sizes = (float(model_size), float(model_size))
@@ -149,7 +144,9 @@ def _space(model: RunModel, limits: Limits, model_size: float | None, batch_size
     for name, (low, high) in {"model_size": sizes, "batch_size": batches}.items():
         least = 100 if name == "model_size" else 1
         require(least <= low <= high < math.inf, name, f"{low:g} to {high:g}", f"give a range that goes up, from {least} on")
-    return _Space(sizes, batches)
+    space = _Space(sizes, batches)
+    _check_feasible(model, limits, space)
+    return space
 
 
 def _most_steps(model: RunModel, limits: Limits, model_size: np.ndarray, batch_size: np.ndarray) -> np.ndarray:
@@ -274,82 +271,3 @@ def _check_feasible(model: RunModel, limits: Limits, space: _Space) -> None:
             require(False, name, getattr(limits, name), f"one update of {cheapest} takes {need:.3g}; give more")
     names = " and ".join(each)
     require(False, f"the limits of {names}", "together", f"none of {cheapest} and larger satisfies all; relax one of them")
-
-
-def critical_batch_sizes(
-    model: RunModel,
-    model_size: float,
-    losses: Any = None,
-    definition: str = "overhead",
-    overhead: float = 0.2,
-    schedule: Schedule | None = None,
-) -> xr.Dataset:
-    """Critical batch size along the loss, of one model size, each run with the schedule over its own length.
-
-    For each loss and four batch sizes to every doubling of those seen, the fewest updates are found that are predicted to
-    reach it at the peak rate of the runs; see `critical_batch_size` for the definitions. Batch sizes below the one that needs
-    the fewest examples are left out: at a given rate it is noise that limits them.
-
-    Args:
-      model: see `fit` and `read_model`.
-      model_size: parameters.
-      losses: nats, which models of this size can reach; by default ten from early in training to near the best they can do.
-      definition: "overhead" or "knee".
-      overhead: for "overhead": examples above perfect scaling.
-      schedule: of the runs; by default the commonest of those fitted to.
-
-    Returns:
-      `xarray.Dataset` over `loss` and `batch_size`: `steps` (inf where the loss is not reached) and `critical_batch_size`
-      (NaN where too few batch sizes reach it), with `bound`, "" for an estimate.
-
-    Raises:
-      ValueError: an argument is out of its range.
-    """
-    check_model(model, None)
-    check_choice("definition", definition, ["knee", "overhead"])
-    schedule = model.schedule if schedule is None else schedule
-    steps = np.geomspace(10.0, 1e7, 121)
-    ends = np.log2(model.seen["batch_size"])
-    sizes = 2.0 ** np.arange(ends[0], ends[1] + 1e-9, 0.25)
-    require(len(sizes) > 2, "the range of batch sizes seen", model.seen["batch_size"], "it spans less than a factor of 1.4")
-    batches, updates = (part.ravel() for part in np.meshgrid(sizes, steps, indexing="ij"))
-    inputs = law_inputs(run_settings(model_size, batches, updates, model.learning_rate, schedule))
-    curves = np.minimum.accumulate(mean_log_losses(model, inputs).reshape(len(sizes), -1), axis=1)
-    if losses is None:
-        low, high = curves.min(), curves[:, len(steps) // 6].min()
-        losses = [float(f"{loss:.4g}") for loss in np.exp(np.linspace(low + 0.1 * (high - low), high, 10))]
-    losses = np.atleast_1d(numeric("losses", losses))
-    require(bool((losses > 0).all()), "losses", losses, "give nats, above 0")
-    reached = np.array([[_first(np.log(steps), curve, math.log(loss)) for curve in curves] for loss in losses])
-    found = [_critical(sizes, row, definition, overhead) for row in reached]
-    return xr.Dataset(
-        {
-            "steps": (("loss", "batch_size"), reached, {"units": "updates"}),
-            "critical_batch_size": ("loss", [value for value, _ in found], {"units": "examples"}),
-            "bound": ("loss", [bound for _, bound in found]),
-        },
-        coords={"loss": ("loss", losses, {"units": "nats"}), "batch_size": ("batch_size", sizes, {"units": "examples"})},
-        attrs={"model_size": float(model_size), "definition": definition},
-    )
-
-
-def _first(log_steps: np.ndarray, curve: np.ndarray, level: float) -> float:
-    """Where a falling curve first is at a level, interpolated; inf if nowhere."""
-    below = np.flatnonzero(curve <= level)
-    if not below.size:
-        return math.inf
-    at = int(below[0])
-    if at == 0:
-        return float(np.exp(log_steps[0]))
-    share = (curve[at - 1] - level) / (curve[at - 1] - curve[at])
-    return float(np.exp(log_steps[at - 1] + share * (log_steps[at] - log_steps[at - 1])))
-
-
-def _critical(sizes: np.ndarray, steps: np.ndarray, definition: str, overhead: float) -> tuple[float, str]:
-    examples = sizes * steps
-    fewest = int(np.argmax(examples <= 1.01 * examples.min()))
-    known = np.isfinite(steps) & (steps > 10.0 * (1 + 1e-9)) & (np.arange(len(sizes)) >= fewest)
-    if known.sum() < 3:
-        return math.nan, ""
-    found = critical_batch_size((sizes[known], steps[known]), definition, overhead)
-    return found.batch_size, found.bound or ""

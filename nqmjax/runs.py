@@ -2,11 +2,13 @@ r"""Real training runs: their settings, see `nqmjax.settings`, and the loss that
 
 The compute of a run is `C` where it is given, else `N B K`, parameters times examples. Runs of like compute belong to one
 budget: sort the computes and cut where neighbours differ by more than a factor of 1.25 (1.05 where `C` is given, which should
-agree but for rounding); the geometric mean of its runs stands for a budget. No run is ever dropped silently: what is left out
+agree but for rounding), and divide what is then wider than a factor of `WIDEST` into parts of equal ratio that are not; the
+geometric mean of its runs stands for a budget. No run is ever dropped silently: what is left out
 is in `excluded`, with the reason.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +17,9 @@ import xarray as xr
 
 from nqmjax.checks import require
 from nqmjax.settings import COLUMNS, COSINE, RunSettings, Schedule, aligned, check_mask, run_settings
+
+WIDEST = 2.0
+"""Factor in compute between the ends of a budget at most: in a dense table every run is near to its neighbours."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +116,11 @@ class Runs:
         return f"{self.settings}, {count} compute budget{'s' * (count != 1)}{excluded}"
 
 
+def check_runs(runs: Any) -> None:
+    """Raise `ValueError` for what are no runs."""
+    require(isinstance(runs, Runs), "runs", repr(runs), "give what read_runs or make_runs returns")
+
+
 def make_runs(
     model_size: Any,
     batch_size: Any,
@@ -166,10 +176,16 @@ def assemble(
 
 
 def _budgets(compute: np.ndarray, ratio: float) -> np.ndarray:
-    """The geometric mean of each run's budget; a new one starts where neighbours differ by more than `ratio`."""
+    """The geometric mean of each run's budget: neighbours that differ by at most `ratio`, in parts no wider than `WIDEST`."""
     order = np.argsort(compute)
     ranked = compute[order]
     new = np.concatenate([[True], ranked[1:] > ratio * ranked[:-1]])
+    first, last = ranked[new], ranked[np.append(new[1:], True)]
+    chain = np.cumsum(new) - 1
+    parts = np.maximum(np.ceil(np.log(last / first) / math.log(WIDEST) - 1e-9), 1)
+    place = np.log(ranked / first[chain]) / np.maximum(np.log(last / first), 1e-300)[chain] * parts[chain]
+    part = np.minimum(np.floor(place), parts[chain] - 1)
+    new |= np.concatenate([[True], np.diff(part) > 0])
     first, which = ranked[new], np.cumsum(new) - 1
     means = first * np.exp(np.bincount(which, np.log(ranked / first[which])) / np.bincount(which))
     return means[which[np.argsort(order)]]

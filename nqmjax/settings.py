@@ -32,7 +32,7 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
     {
         "model_size": Column("N", "parameters", lambda v: v >= 100, "give the number of parameters itself, at least 100"),
         "batch_size": Column("B", "examples", lambda v: v > 0, "give examples per update, above 0"),
-        "steps": Column("K", "updates", lambda v: v > 0, "give the number of updates, above 0"),
+        "steps": Column("K", "updates", lambda v: v >= 1, "give the number of updates, at least 1"),
         "learning_rate": Column("learning_rate", "1", lambda v: v > 0, "give the peak rate, above 0"),
         "loss": Column("loss", "nats", lambda v: v > 0, "give nats per token, above 0, or exclude a run that diverged"),
         "weight": Column("weight", "1", lambda v: v >= 0, "give a weight of 0 or more"),
@@ -145,7 +145,7 @@ def run_settings(
     Args:
       model_size: parameters `N`, at least 100.
       batch_size: examples per update `B`, above 0.
-      steps: updates `K`, above 0.
+      steps: updates `K`, at least 1; not whole where they are a number of tokens over one of tokens per update.
       learning_rate: peak rate, above 0.
       schedule: a `Schedule`, or one for each run.
 
@@ -197,7 +197,9 @@ def check_schedule(schedule: Any) -> None:
     require(isinstance(schedule, Schedule), "schedule", repr(schedule), "give a Schedule, or one for each run")
     known = [name for name in options(schedule.family) if name != "warmup"]
     warmup = numeric("schedule.warmup", schedule.warmup)
-    require(warmup.ndim == 0 and bool(0 <= warmup < 1), "schedule.warmup", warmup, "give a share of the run, from 0 to below 1")
+    share = "give a share of the run, from 0 to below 1"
+    share += "; for a number of updates, divide it by those of the run" if warmup.ndim == 0 and warmup > 1 else ""
+    require(warmup.ndim == 0 and bool(0 <= warmup < 1), "schedule.warmup", warmup, share)
     pairs = isinstance(schedule.options, tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in schedule.options)
     require(pairs, "schedule.options", repr(schedule.options), 'give a tuple of pairs, for example (("final", 0.1),)')
     for name, _ in schedule.options:

@@ -1,9 +1,8 @@
 r"""How far to trust predictions: the bootstrap, and intervals that are checked against runs left out.
 
-An interval reaches `z sqrt(noise^2 + f^2 v)`, `v` the variance of the model's part (`nqmjax.prediction`). The factor `f` is
-the least, not below 1, with which 90% of the runs that the forward folds leave out are covered. What is reported as coverage is
-that of the runs of each budget with the factor that the other budgets ask for. It does not count that the laws were chosen by
-the same folds.
+An interval reaches `z sqrt(noise^2 + (DRIFT d)^2 + f^2 v)`, see `nqmjax.prediction`. The factor `f` is the least, not below 1,
+with which 90% of the runs that the forward folds leave out are covered. What is reported as coverage is that of the runs of
+each budget with the factor that the other budgets ask for. It does not count that the laws were chosen by the same folds.
 """
 
 import math
@@ -12,12 +11,13 @@ from statistics import NormalDist
 
 import numpy as np
 
-from nqmjax.evaluation import Evaluation, Fold
+from nqmjax.evaluation import Evaluation
+from nqmjax.extrapolation import distance
 from nqmjax.fitting import lane, search
-from nqmjax.laws.base import law_inputs
 from nqmjax.parallel import on_all_cores
-from nqmjax.prediction import Interval, law_prediction, model_variance
+from nqmjax.prediction import Interval, law_prediction, variance_parts
 from nqmjax.runs import Runs
+from nqmjax.study import Study
 
 REPLICATES = 16
 """Bootstrap replicates."""
@@ -29,18 +29,16 @@ REACH = NormalDist().inv_cdf(0.5 + LEVEL / 2)
 """and the standard deviations that they reach."""
 
 
-def intervals(
-    runs: Runs, tests: tuple[Fold, ...], members: Sequence[Evaluation], robust: float, seed: int
-) -> dict[str, Interval]:
+def intervals(study: Study, members: Sequence[Evaluation]) -> dict[str, Interval]:
     """Intervals by name, "laplace" and "bootstrap", of the mean of the laws `members`."""
-    replicates = on_all_cores(lambda one: bootstrap(runs, one, tests, robust, seed), members)
-    return measured_intervals(runs, tests, members, replicates)
+    replicates = on_all_cores(lambda one: bootstrap(study, one), members)
+    return measured_intervals(study, members, replicates)
 
 
-def bootstrap(runs: Runs, one: Evaluation, tests: tuple[Fold, ...], robust: float, seed: int) -> list[np.ndarray]:
+def bootstrap(study: Study, one: Evaluation) -> list[np.ndarray]:
     """Coordinates fitted to resampled runs, `(replicates, parameters)`: of all, then of each forward fold."""
-    generator = np.random.default_rng(seed)
-    forward = [(fitted, test) for fitted, test in zip(one.folds, tests, strict=True) if test.kind == "forward"]
+    runs, generator = study.runs, np.random.default_rng(study.seed)
+    forward = [(one.folds[place], study.tests[place]) for place in study.forward]
     pairs = [(one.fitted, runs.weight), *((fitted, runs.weight * test.train) for fitted, test in forward)]
     lanes = []
     for fitted, weight in pairs:
@@ -48,7 +46,7 @@ def bootstrap(runs: Runs, one: Evaluation, tests: tuple[Fold, ...], robust: floa
         for counts in _resampled(runs, weight > 0, generator):
             mean = first.mean + first.deviation * generator.normal(size=first.mean.shape)
             lanes.append(first._replace(weight=first.weight * counts, mean=mean))
-    found = search(one.fitted.law, runs, lanes, robust)
+    found = search(one.fitted.law, study, lanes)
     return list(found.coordinates.reshape(len(pairs), REPLICATES, -1))
 
 
@@ -65,39 +63,40 @@ def _resampled(runs: Runs, known: np.ndarray, generator: np.random.Generator) ->
     return table[:, block]
 
 
-def measured_intervals(
-    runs: Runs, tests: tuple[Fold, ...], members: Sequence[Evaluation], replicates: list[list[np.ndarray]]
-) -> dict[str, Interval]:
+def measured_intervals(study: Study, members: Sequence[Evaluation], replicates: list[list[np.ndarray]]) -> dict[str, Interval]:
     """Both kinds of intervals, inflated so that they cover the runs that the forward folds leave out."""
-    forward = np.array([number for number, test in enumerate(tests) if test.kind == "forward"], dtype=int)
     known = {
-        "laplace": (tuple(one.fitted.covariance for one in members), [one.variances[forward] for one in members]),
+        "laplace": (tuple(one.fitted.covariance for one in members), [one.variances[study.forward] for one in members]),
         "bootstrap": (
             tuple(replicate[0] for replicate in replicates),
-            [_variances(runs, one, forward, replicate[1:]) for one, replicate in zip(members, replicates, strict=True)],
+            [_variances(study, one, replicate[1:]) for one, replicate in zip(members, replicates, strict=True)],
         ),
     }
-    target = np.log(runs.loss)
     found = {}
     for kind, (full, variances) in known.items():
-        needed, budgets = [], []
-        for place, number in enumerate(forward):
-            left_out = ~tests[number].train & (runs.weight > 0)
-            each = np.stack([one.predictions[number] for one in members])
-            noise = float(np.mean([one.folds[number].noise ** 2 for one in members]))
-            variance = model_variance(each, np.stack([part[place] for part in variances]))
-            excess = np.maximum(((each.mean(axis=0) - target) / REACH) ** 2 - noise, 0.0)
-            needed.append(np.sqrt(excess / variance)[left_out])
-            budgets.append(runs.budget[left_out])
+        needed = [_needed(study, members, place, np.stack(one)) for place, *one in zip(study.forward, *variances, strict=True)]
+        budgets = [study.runs.budget[study.held_back(study.tests[place])] for place in study.forward]
         found[kind] = Interval(full, *_inflation(needed, budgets))
     return found
 
 
-def _variances(runs: Runs, one: Evaluation, forward: np.ndarray, replicates: list[np.ndarray]) -> list[np.ndarray]:
+def _needed(study: Study, members: Sequence[Evaluation], place: int, variances: np.ndarray) -> np.ndarray:
+    """The factors with which the intervals of the runs that a fold leaves out would just cover them."""
+    test, runs = study.tests[place], study.runs
+    compute = runs.model_size * runs.batch_size * runs.steps
+    trained = compute[test.train & (runs.weight > 0)]
+    each = np.stack([one.predictions[place] for one in members])
+    noise = min(one.folds[place].noise ** 2 for one in members)
+    sure, model = variance_parts(each, variances, noise, distance((trained.min(), trained.max()), compute))
+    excess = np.maximum(((each.mean(axis=0) - study.target) / REACH) ** 2 - sure, 0.0)
+    return np.sqrt(excess / model)[study.held_back(test)]
+
+
+def _variances(study: Study, one: Evaluation, replicates: list[np.ndarray]) -> np.ndarray:
     """Variances of predictions of all runs that the replicates of each forward fold tell."""
-    inputs = law_inputs(runs.settings)
-    pairs = zip(forward, replicates, strict=True)
-    return [law_prediction(one.folds[number], part, inputs, "bootstrap")[1] for number, part in pairs]
+    pairs = zip(study.forward, replicates, strict=True)
+    found = [law_prediction(one.folds[place], part, study.inputs, "bootstrap")[1] for place, part in pairs]
+    return np.array(found).reshape(len(replicates), len(study.runs))
 
 
 def _inflation(needed: list[np.ndarray], budgets: list[np.ndarray]) -> tuple[float, float, float]:

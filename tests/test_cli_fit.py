@@ -154,9 +154,10 @@ def test_predict_answers_a_file_in_its_order(run):
     how = ["--level", "0.5", "--interval", "bootstrap", "--schedule", "linear", "--warmup", "0.1"]
     assert run("predict", "model.json", "--runs", "ask.csv", *how, "--details", "--force", "-o", "answer.csv")[0] == 0
     rows = answers("answer.csv")
-    assert [row["outside"] for row in rows] == table.outside.values.tolist()
     model, schedule = read_model("model.json"), Schedule("linear", 0.1)
     again = predict(model, [1e9, 1e7], [512, 100], [2e4, 2000.5], schedule=schedule, level=0.5, interval="bootstrap")
+    assert [row["outside"] for row in rows] == again.outside.values.tolist()
+    assert "schedule unseen" in rows[0]["outside"]
     np.testing.assert_allclose([float(row["upper"]) for row in rows], again.upper, rtol=1e-6)
 
 
@@ -185,6 +186,21 @@ def test_predict_tells_of_one_run(run):
     assert code == 0
     assert "extrapolation" not in out
     assert "cosine, warmup 0.0" in flat(out)
+
+
+def test_predict_says_what_no_run_supports(run):
+    """Schedules that no run had, models far larger, intervals too wide, updates that are not whole."""
+    one = ["predict", "model.json", "--N", "1e7", "--B", "64", "--K", "1000"]
+    words = ("a schedule that no run had", "hardly tell this loss", "the formula, not the runs", "K is not a whole number")
+    assert [word in run(*one)[1] for word in words] == [False] * 4
+    assert words[0] in run(*one, "--schedule", "constant")[1]
+    assert "N is 15.6 times the largest of the runs fitted to" in run(*one[:3], "1e9", *one[4:])[1]
+    assert words[3] in run(*one[:-1], "1000.5")[1]
+    Path("some.csv").write_text("N,B,K,schedule\n1e7,64,1000,cosine\n1e7,64,1000,constant\n1e9,64,1000,cosine\n")
+    assert (
+        "Outside the runs fitted to (in schedule, model size): runs 2, 3"
+        in run("predict", "model.json", "--runs", "some.csv")[1]
+    )
 
 
 def test_predict_takes_a_plan(run):
@@ -279,12 +295,13 @@ FRESH = ["fit", "runs.csv", "-o", "new.json"]
         (["predict", "model.json"], "give --N, --B and --K, or a file of runs with --runs"),
         (["predict", "model.json", "--N", "1e9", "--B", "4"], "K is missing: give --K"),
         (["predict", "model.json", "--N", "1e9", "--B", "0", "--K", "5"], "--batch-size is 0.0"),
+        (["predict", "model.json", "--N", "1e9", "--B", "4", "--K", "0.5"], "--steps is 0.5: give the number of"),
         (["predict", "model.json", "--N", "abc"], "--N is 'abc'"),
         (["predict", "model.json", "--N", "1e8,1e9"], "--N is '1e8,1e9'"),
         ([*ONE, "--level", "1.5"], "level is 1.5"),
         ([*ONE, "--interval", "foo"], "--interval"),
         ([*ONE, "--schedule", "cosin"], "did you mean 'cosine'"),
-        ([*ONE, "--warmup", "2"], "--warmup is 2.0"),
+        ([*ONE, "--warmup", "2"], "for a number of updates, divide it by those of the run"),
         ([*ONE, "--learning-rate", "0"], "--learning-rate is 0.0"),
         ([*ONE, "-o", "a.csv"], "only the answers to a file of runs"),
         ([*ONE, "--plan", "plan.csv"], "the plan has its own; leave out --B"),

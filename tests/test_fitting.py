@@ -17,6 +17,7 @@ from nqmjax.power_law_sums import COARSE, FINE
 from nqmjax.prediction import Interval, RunModel, predict
 from nqmjax.runs import Runs, make_runs
 from nqmjax.settings import COSINE, run_settings
+from nqmjax.study import Study
 
 LAWS = {"adam": QuadraticLaw(), "chinchilla": Chinchilla()}
 TRUTH = {
@@ -115,7 +116,7 @@ def test_noise_of_one_percent(named, noisy):
 def model_of(fitted, runs):
     sizes = np.stack([runs.model_size, runs.batch_size, runs.steps, runs.settings.learning_rate], axis=-1)
     known = {"laplace": Interval((fitted.covariance,), 1.0, math.nan, math.nan)}
-    return RunModel((fitted,), known, sizes, COSINE, 1.0, 1.0, runs.compute_unit, None, (repr(runs),))
+    return RunModel((fitted,), known, sizes, (COSINE,), 1.0, 1.0, runs.compute_unit, None, (repr(runs),))
 
 
 def test_intervals_cover(named, noisy):
@@ -152,7 +153,7 @@ def test_scipy_ends_at_the_same_cost(robust):
     law, scale = Chinchilla(), scale_of(runs)
     residuals = plain_residuals(runs, scale, robust)
     lanes = [lane(law, runs, runs.weight, start) for start in starting_points(law.parameters(scale), STARTS)]
-    found = search(law, runs, lanes, robust)
+    found = search(law, Study(runs, robust=robust), lanes)
     best = int(found.cost.argmin())
     expected = least_squares(residuals, TRUTH["chinchilla"], jac="3-point", xtol=1e-15, ftol=1e-15, gtol=1e-12)
     assert found.cost[best] == pytest.approx(2 * expected.cost, rel=1e-8)
@@ -187,7 +188,7 @@ def test_wild_tables_end_somewhere(law):
     for seed in range(2):
         runs = wild_runs(seed)
         starts = starting_points(law.parameters(scale_of(runs)), STARTS, seed)
-        found = search(law, runs, [lane(law, runs, runs.weight, start) for start in starts], math.inf)
+        found = search(law, Study(runs), [lane(law, runs, runs.weight, start) for start in starts])
         for name, values in found._asdict().items():
             assert np.isfinite(values).all(), f"{name}, seed {seed}"
 
@@ -264,7 +265,7 @@ def test_weight_two_is_a_repetition():
     once = np.repeat([1.0, 0.0], [40, 8])
     first = lane(law, repeated, once, TRUTH["chinchilla"])
     lanes = [first._replace(weight=once + np.repeat([1.0, 0.0], [8, 40])), first._replace(weight=np.ones(48))]
-    found = search(law, repeated, lanes, math.inf)
+    found = search(law, Study(repeated), lanes)
     np.testing.assert_allclose(found.coordinates[0], found.coordinates[1], atol=1e-6)
     np.testing.assert_allclose(found.cost[0], found.cost[1], rtol=1e-10)
 
@@ -278,7 +279,7 @@ def test_the_covariance_is_that_of_fits_to_fresh_noise():
     for _ in range(60):
         some = dataclasses.replace(runs, loss=np.exp(truth + 0.01 * rng.standard_normal(len(GRID))))
         one = lane(law, some, some.weight, TRUTH["chinchilla"])
-        found.append(search(law, some, [one._replace(scale=fitted.scale)], math.inf).coordinates[0])
+        found.append(search(law, Study(some), [one._replace(scale=fitted.scale)]).coordinates[0])
     expected = np.sqrt(np.diag(fitted.covariance)) * 0.01 / fitted.noise
     np.testing.assert_allclose(np.std(found, axis=0), expected, rtol=0.35, err_msg="seed 9")
 
@@ -358,6 +359,29 @@ def test_too_few_runs():
         fit(first_runs(table("chinchilla"), 7), QuadraticLaw())
 
 
+def test_a_law_by_its_name():
+    runs = table("chinchilla", 0.01)
+    named = fit_law(runs, "chinchilla", starts=2, progress=False)
+    given = fit_law(runs, Chinchilla(), "chinchilla", starts=2, progress=False)
+    assert named.name == given.name
+    np.testing.assert_array_equal(named.coordinates, given.coordinates)
+    assert fit_law(runs, "chinchilla", "mine", starts=2, progress=False).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("runs", "law", "message"),
+    [
+        (table("chinchilla"), "chinchila", "law is 'chinchila': .*did you mean 'chinchilla'"),
+        (table("chinchilla"), None, "law is None: give a law of nqmjax.laws, or a name: adam, .*kaplan"),
+        (table("chinchilla"), Chinchilla, "law is <class .*give a law"),
+        ([3.0, 2.9], "chinchilla", "runs is .*give what read_runs or make_runs returns"),
+    ],
+)
+def test_what_is_no_law_and_no_table(runs, law, message):
+    with pytest.raises(ValueError, match=message):
+        fit_law(runs, law, progress=False)
+
+
 def test_error_of_the_sums(named, noiseless):
     coarse, fine = (log_loss(noiseless.law, noiseless.coordinates, BEYOND, noiseless.scale, rule) for rule in (COARSE, FINE))
     found = sum_error(noiseless, BEYOND)
@@ -394,8 +418,8 @@ def test_more_starts_than_lanes():
     """Calls of several lanes give what one call gives, the padding of the last left out."""
     law, runs = Chinchilla(), table("chinchilla", 0.02, seed=12)
     lanes = [lane(law, runs, runs.weight, start) for start in starting_points(law.parameters(scale_of(runs)), 19, 5)]
-    found = search(law, runs, lanes, math.inf)
+    found = search(law, Study(runs), lanes)
     assert len(found.cost) == 19
     for place in (0, 7, 8, 16, 18):
-        alone = search(law, runs, [lanes[place]], math.inf)
+        alone = search(law, Study(runs), [lanes[place]])
         np.testing.assert_allclose(found.coordinates[place], alone.coordinates[0], atol=1e-6)

@@ -574,3 +574,52 @@ def test_expm1(dtype, tolerance, largest):
         found = np.asarray(expm1(x))
     assert found.dtype == dtype
     np.testing.assert_allclose(found, np.expm1(x.astype(np.float64)), rtol=tolerance, atol=0)
+
+
+SAME = run_settings(4e6, 128.0, np.geomspace(100, 1e5, RUNS))
+"""Runs of one model size and one batch size."""
+
+
+def at(law, settings=SAME, **coordinates):
+    """Log losses at coordinates by name."""
+    scale = Scale(2e6, 256.0, 1000.0, 1.0, 64.0, 1024.0, 100.0, 2.0, 5.0)
+    return np.asarray(law.log_loss(jnp.array([coordinates[name] for name in law.names]), law_inputs(settings), scale))
+
+
+def test_reduced_laws_of_others_are_the_laws_at_one_size():
+    both = frozenset({"model_size", "batch_size"})
+    chinchilla = {"irreducible": 0.5, "A": -0.4, "alpha": -1.0, "C": -0.3, "beta": -1.2}
+    floor = np.log(np.exp(0.5) + np.exp(-0.4) * 2.0 ** -np.exp(-1.0))
+    for same in (both, {"model_size"}):
+        law = Chinchilla().reduced(frozenset(same))
+        np.testing.assert_allclose(at(law, **chinchilla | {"irreducible": floor}), at(Chinchilla(), **chinchilla), rtol=1e-12)
+    assert Chinchilla().reduced(frozenset({"batch_size"})) == Chinchilla()
+    kaplan = {"A": 0.3, "alpha_N": -2.0, "S": -0.2, "alpha_S": -1.0, "B_crit": 5.0}
+    part = 0.3 - np.exp(-2.0) * np.log(2.0)
+    late = -0.2 + np.exp(-1.0) * np.log1p(np.exp(5.0) / 128)
+    np.testing.assert_allclose(
+        at(Kaplan().reduced(both), **kaplan | {"A": part, "S": late}), at(Kaplan(), **kaplan), rtol=1e-12
+    )
+    assert Kaplan().reduced(frozenset({"batch_size"})) == Kaplan(by_batch=False)
+
+
+def test_a_reduced_quadratic_law_is_the_law_at_one_batch_size():
+    law, x = (
+        QuadraticLaw(),
+        {"irreducible": 0.5, "initial": 1.5, "p": -1.5, "q": -0.5, "progress": -1.0, "noise": -3.0, "B0": 5.0},
+    )
+    gain = -0.5 * np.log1p(np.exp(5.0) / 128)
+    plain = law.reduced(frozenset({"batch_size"}))
+    assert plain == QuadraticLaw(adaptive=False)
+    shifted = x | {"progress": -1.0 + gain, "noise": -3.0 + gain}
+    np.testing.assert_allclose(at(plain, **shifted), at(law, **x), rtol=1e-10)
+
+
+def test_reduced_laws_lose_only_what_cannot_be_told():
+    law = QuadraticLaw(**EVERYTHING, size_offset=True)
+    one_size = law.reduced(frozenset({"model_size"}))
+    assert set(law.names) - set(one_size.names) == {"nu", "rho", "n0", "k0", "delta"}
+    assert (
+        set(one_size.names) - set(one_size.reduced(frozenset({"batch_size"})).names) == set()
+    )  # the norm's feedback is Adam's
+    assert all(one.reduced(frozenset()) == one for one in LAWS.values())

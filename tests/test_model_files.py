@@ -29,9 +29,8 @@ SLOW = Schedule("wsd", 0.1, (("cooldown", 1 / 3), ("shape", "linear")))
 
 
 def whole_model():
-    model = made_model(
-        "chinchilla", "kaplan", scores=SCORES, schedule=SLOW, learning_rate=1 / 3, summary=("48 runs", "2 excluded")
-    )
+    columns = {"scores": SCORES, "schedules": (SLOW, Schedule()), "summary": ("48 runs", "2 excluded")}
+    model = made_model("chinchilla", "kaplan", learning_rate=1 / 3, **columns)
     unknown = {"laplace": model.intervals["laplace"]._replace(coverage=math.nan, bare_coverage=math.nan)}
     return dataclasses.replace(model, intervals={**model.intervals, **unknown})
 
@@ -153,12 +152,13 @@ def test_infinite_scores_do_not_spoil_the_file(tmp_path):
         ('{"format": "nqmjax plan", "version": 1}', "no file of the format"),
         ('{"format": "nqmjax model of training runs"}', "version of .* is None"),
         (
-            '{"format": "nqmjax model of training runs", "version": 2}',
-            "version of .* is 2: this nqmjax reads version 1; update",
+            '{"format": "nqmjax model of training runs", "version": 3}',
+            "version of .* is 3: this nqmjax reads version 2; fit again or update it",
         ),
         ('{"format": "nqmjax model of training runs", "version": 0}', "version of .* is 0"),
+        ('{"format": "nqmjax model of training runs", "version": 1}', "reads version 2; fit again$"),
         ('{"format": "nqmjax model of training runs", "version": "1"}', "version of .* is '1'"),
-        ('{"format": "nqmjax model of training runs", "version": 1}', "is damaged: '.*' is missing"),
+        ('{"format": "nqmjax model of training runs", "version": 2}', "is damaged: '.*' is missing"),
     ],
 )
 def test_no_models(tmp_path, text, message):
@@ -297,9 +297,10 @@ def changed(place, change):
         (changed(["laws", 0, "parameters"], lambda old: [*old, "more"]), "parameters is .*more: this formula has irreducible"),
         (changed(["laws", 0, "options"], lambda old: {"secret": True}), "secret"),
         (changed(["laws"], lambda old: []), "the number of laws is 0"),
-        (changed(["schedule", "family"], lambda old: "spiral"), "spiral"),
-        (changed(["schedule", "options"], lambda old: [["depth", 3]]), "depth"),
-        (changed(["schedule", "warmup"], lambda old: 3.0), "warmup is 3.0"),
+        (changed(["schedules", 0, "family"], lambda old: "spiral"), "spiral"),
+        (changed(["schedules", 0, "options"], lambda old: [["depth", 3]]), "depth"),
+        (changed(["schedules", 1, "warmup"], lambda old: 3.0), "warmup is 3.0"),
+        (changed(["schedules"], lambda old: []), "the number of schedules is 0"),
         pytest.param(changed(["settings"], lambda old: []), ""),
         pytest.param(changed(["settings"], lambda old: [[1e6, -1.0, 100.0, 0.002]]), ""),
         pytest.param(changed(["summary"], lambda old: []), ""),

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 import nqmjax as nq
+from nqmjax.extrapolation import distance
 from nqmjax.fitting import Basin, FittedLaw
 from nqmjax.laws.base import Inputs, Scale, law_inputs
 from nqmjax.laws.baselines import Chinchilla, Kaplan
 from nqmjax.laws.quadratic import QuadraticLaw
-from nqmjax.prediction import Interval, RunModel, law_prediction, outside, predict
+from nqmjax.prediction import DRIFT, Interval, RunModel, law_prediction, predict
 from nqmjax.settings import COSINE, Schedule, run_settings
 
 SCALE = Scale(2e7, 256.0, 2000.0, 0.002, 32.0, 4096.0, 100.0, 2.3, 5.0)
@@ -53,7 +54,7 @@ def made_model(*names, inflation=1.0, seed=0, **columns):
         "laplace": Interval(tuple(one.covariance for one in laws), inflation, 0.75, 0.7),
         "bootstrap": Interval(replicates, 1.5 * inflation, 0.88, 0.5),
     }
-    known = {"schedule": COSINE, "learning_rate": 0.002, "compute_factor": 1.0, "compute_unit": "parameters x examples"}
+    known = {"schedules": (COSINE,), "learning_rate": 0.002, "compute_factor": 1.0, "compute_unit": "parameters x examples"}
     rest = {"scores": None, "summary": ("48 runs",)}
     return RunModel(laws, intervals, **{"settings": SEEN} | known | rest | columns)
 
@@ -118,15 +119,20 @@ def test_bootstrap_variance_by_a_loop(name):
 @pytest.mark.parametrize("kind", ["laplace", "bootstrap"])
 @pytest.mark.parametrize("names", [ENSEMBLE, ("chinchilla",)])
 def test_the_parts_of_the_variance(names, kind):
-    """Noise, uncertain coordinates and the spread between the laws; all but the noise inflated."""
+    """Noise, drift, uncertain coordinates and the spread between the laws; the last two inflated."""
     model, inputs = made_model(*names, inflation=1.7), law_inputs(SETTINGS)
     found = predict(model, SETTINGS, interval=kind)
     pairs = zip(model.laws, model.intervals[kind].coordinates, strict=True)
     each, variances = map(np.stack, zip(*(law_prediction(one, known, inputs, kind) for one, known in pairs), strict=True))
-    noise = np.mean([(0.01 * (1 + place)) ** 2 for place in range(len(names))])
+    noise = 0.01**2  # of the law that fits best
     spread = each.var(axis=0, ddof=1) / len(names) if len(names) > 1 else 0.0
     factor = {"laplace": 1.7, "bootstrap": 1.5 * 1.7}[kind]
-    np.testing.assert_allclose(found.deviation, np.sqrt(noise + factor**2 * (variances.mean(axis=0) + spread)), rtol=1e-12)
+    compute = SETTINGS.model_size * SETTINGS.batch_size * SETTINGS.steps
+    least, largest = 3.2e10, 1.92e14
+    drift = DRIFT * np.log(np.maximum(compute / largest, 1)) / math.log(largest / least)
+    assert drift.max() > 0
+    variance = noise + drift**2 + factor**2 * (variances.mean(axis=0) + spread)
+    np.testing.assert_allclose(found.deviation, np.sqrt(variance), rtol=1e-12)
     assert (found.attrs["interval"], found.attrs["inflation"], found.attrs["level"]) == (kind, factor, 0.9)
     assert found.attrs["coverage"] == {"laplace": 0.75, "bootstrap": 0.88}[kind]
 
@@ -173,7 +179,7 @@ def test_results_are_numpy():
 def test_what_is_not_said_is_the_commonest():
     """Rate and schedule are those of the model."""
     slow = Schedule("linear", 0.1)
-    model = made_model("adam", schedule=slow, learning_rate=0.0007)
+    model = made_model("adam", schedules=(slow,), learning_rate=0.0007)
     implied = predict(model, SETTINGS.model_size, SETTINGS.batch_size, SETTINGS.steps)
     said = predict(model, run_settings(SETTINGS.model_size, SETTINGS.batch_size, SETTINGS.steps, 0.0007, slow))
     assert implied.equals(said)
@@ -237,9 +243,47 @@ def test_beyond_and_outside():
         "batch_size below, steps below, compute below",
         "",
     ]
-    assert outside(model, run_settings(3e8 * (1 + 1e-12), 32, 100, 0.002)) == [""]
+    assert predict(model, 3e8 * (1 + 1e-12), 32, 100).outside.values.tolist() == [""]
     rates = predict(model, 1e7, 64, 1000, learning_rate=[1e-4, 0.002, 0.1]).outside.values.tolist()
     assert rates == ["learning_rate below", "", "learning_rate above"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "unseen"),
+    [
+        (COSINE, False),
+        (Schedule("cosine", 0.03), False),
+        (Schedule("cosine", 0.01, (("final", 0.05),)), False),
+        (Schedule("cosine", 0.3), True),
+        (Schedule("cosine", 0.01, (("final", 0.2),)), True),
+        (Schedule("linear"), True),
+        (Schedule("constant"), True),
+        (Schedule("wsd", 0.01, (("cooldown", 0.2),)), False),
+        (Schedule("wsd", 0.01, (("cooldown", 0.5),)), True),
+    ],
+    ids=str,
+)
+def test_schedules_that_no_run_had_are_outside(schedule, unseen):
+    model = made_model("chinchilla", schedules=(COSINE, Schedule("wsd", 0.02, (("cooldown", 0.25),))))
+    found = predict(model, 1e7, 64, 1000, schedule=schedule).outside.item()
+    assert found == ("schedule unseen" if unseen else "")
+    mixed = predict(model, 1e7, [64, 64, 5000], 1000, schedule=[COSINE, schedule, COSINE]).outside.values.tolist()
+    assert mixed == ["", found, "batch_size above"]
+
+
+def test_plans_that_no_run_was_like_are_outside():
+    """Constant rates, and batch sizes that vary; every batch size counts, not their mean."""
+    model = made_model("chinchilla")
+    constant = nq.Plan(0.002, 1000, 64)
+    assert predict(model, 1e7, plan=constant).outside.item() == "schedule unseen"
+    ramp = cosine_plan(1000, np.repeat([64, 8192], 100), 200)
+    assert predict(model, 1e7, plan=ramp).outside.item() == "batch_size above, schedule unseen"
+
+
+def test_distance_is_in_ranges_of_the_log_compute():
+    found = distance((1e12, 1e15), np.array([1e10, 1e15, 10**16.5, 1e18]))
+    np.testing.assert_allclose(found, [0, 0, 0.5, 1], atol=1e-12)
+    np.testing.assert_allclose(distance((1e12, 1e12), np.array([1e12, 4e12, 16e12])), [0, 1, 2])
 
 
 def test_the_nearest_run():

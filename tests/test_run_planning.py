@@ -234,6 +234,13 @@ def test_fixed_sizes_are_kept():
     np.testing.assert_allclose([both.flat["model_size"], both.flat["batch_size"]], [[1e8, 1e8], [5000, 5000]], rtol=1e-12)
 
 
+def test_the_only_size_that_was_seen_is_kept():
+    """Runs of one model size do not tell what another one does."""
+    model = made_model("chinchilla", settings=np.array([[1e7, 64.0, 100.0, 0.002], [1e7, 256.0, 1000.0, 0.002]]))
+    assert plan(model, Limits(compute=1e16), progress=False).best.model_size.item() == 1e7
+    assert plan(model, Limits(compute=1e16, largest_model=1e9), progress=False).best.model_size.item() > 1e7
+
+
 def test_the_schedule_of_the_plan():
     constant = Schedule("constant", 0.0)
     model, limits = MODELS["adam"], Limits(compute=1e16)

@@ -124,6 +124,7 @@ def test_defaults_of_schedules():
 BAD_SCHEDULES = [
     (Schedule("cosin"), ["'cosin'", "did you mean 'cosine'?"]),
     (Schedule(warmup=1.0), ["schedule.warmup is 1.0", "below 1"]),
+    (Schedule(warmup=500), ["schedule.warmup is 500", "share of the run", "divide it by those of the run"]),
     (Schedule(warmup=math.nan), ["schedule.warmup is nan"]),
     (Schedule(warmup="1%"), ["schedule.warmup is '1%'", "number"]),
     (Schedule("cosine", options=(("cooldown", 0.2),)), ["'cooldown'", "the options of cosine are: final"]),
@@ -203,7 +204,8 @@ def test_selected_settings():
         ({"model_size": "large"}, ["model_size is 'large'", "number"]),
         ({"batch_size": 0}, ["batch_size is 0.0", "above 0"]),
         ({"batch_size": [64, math.nan]}, ["batch_size[1] is nan"]),
-        ({"steps": [-5.0, 10]}, ["steps[0] is -5.0", "above 0"]),
+        ({"steps": [-5.0, 10]}, ["steps[0] is -5.0", "at least 1"]),
+        ({"steps": 0.5}, ["steps is 0.5", "at least 1"]),
         ({"steps": math.inf}, ["steps is inf"]),
         ({"learning_rate": 0.0}, ["learning_rate is 0.0", "above 0"]),
         ({"model_size": [1e6, 1e7], "steps": [1, 2, 3]}, ["model_size (2,)", "steps (3,)", "one for each run"]),
@@ -292,6 +294,21 @@ def test_budgets_of_computes_that_are_given():
     assert runs.compute_unit == "as given"
     np.testing.assert_allclose(runs.budget, [59e6, 59e6, math.sqrt(50 * 52) * 1e6, math.sqrt(50 * 52) * 1e6, 54.7e6])
     assert runs.budget[0] == 59e6  # equal computes come back to the last bit
+
+
+def test_dense_tables_are_cut_into_budgets_of_bounded_width():
+    """Computes that no gap divides: at most a factor of two in each budget, and about as many runs."""
+    rng = np.random.default_rng(0)
+    for count, span in ((200, 700.0), (50, 3.0), (30, 1.9)):
+        computes = np.exp(rng.uniform(0, math.log(span), count)) * 1e12
+        runs = make_runs(1e6, 64, computes / 64e6, 3.0)
+        for budget in runs.budgets:
+            inside = runs.compute[runs.budget == budget]
+            assert inside.max() <= 2.0000001 * inside.min(), f"seed 0, {count} runs"
+            assert budget == pytest.approx(np.exp(np.log(inside).mean()))
+        order = np.argsort(runs.compute)
+        assert (np.diff(runs.budget[order]) >= 0).all()
+        assert len(runs.budgets) == math.ceil(math.log2(span))
 
 
 def test_where_records_what_it_leaves_out():
@@ -458,7 +475,7 @@ OF_SETTINGS = [
     ("N,B,K\n1e6,0,9\n", ["row 2, column 'B' is 0.0", "above 0"]),
     ("N,B,K\n1e6,nan,9\n", ["row 2, column 'B' is nan"]),
     ("N,B,K\n1e6,,9\n", ["row 2, column 'B' is ''", "give a number"]),
-    ("N,B,K\n#\n1e6,64,-9\n", ["row 3, column 'K' is -9.0", "above 0"]),
+    ("N,B,K\n#\n1e6,64,-9\n", ["row 3, column 'K' is -9.0", "at least 1"]),
     ("N,B,K,learning_rate\n1e6,64,9,0\n", ["row 2, column 'learning_rate' is 0.0"]),
     ("N,B,K,learning_rate\n1e6,64,9,\n", ["row 2, column 'learning_rate' is ''"]),
     ("N,B,K,schedule\n1e6,64,9,cosin\n", ["row 2, column 'schedule' is 'cosin'", "did you mean 'cosine'?"]),

@@ -77,10 +77,10 @@ Allowed = LimitOptions | None
 LAWS_HELP = """\
 Laws: adam (the noisy quadratic system under an adaptive method), sized (rate,
 noise and a delay at the start change with model size), capacity (small models
-use less of their size); with _constant, the same at a constant rate; these six
-are the group auto. Also discrete, free_noise and weight_norm (options of adam),
-published (Li & Maddison 2026), chinchilla and kaplan (baselines). See LAWS of
-nqmjax.selection."""
+use less of their size); with _constant, the same at a constant rate; chinchilla
+and kaplan (laws of others, without schedules); these eight are the group auto.
+Also discrete, free_noise and weight_norm (options of adam) and published (Li &
+Maddison 2026). See LAWS of nqmjax.selection."""
 
 RUNS_HELP = """\
 Files of runs: CSV with the columns N (parameters), B (examples per update), K
@@ -90,8 +90,8 @@ and C (compute, in any one unit; by default parameters times examples)."""
 
 FIT_HELP = f"""\
 Left to itself it fits the laws of the group auto to all runs, to all but each
-budget of compute, and to the runs up to each budget, and averages those that
-together predict best what was left out.
+budget of compute, and to the runs up to each budget, and averages all but those
+that predict what was left out far worse than the best.
 
 {RUNS_HELP}
 

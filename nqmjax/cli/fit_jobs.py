@@ -18,13 +18,14 @@ from nqmjax.cli.plan_jobs import names
 from nqmjax.cli.predict_jobs import model_schedule
 from nqmjax.cli.run_report import plan_report
 from nqmjax.cli.text import COMMAND, with_command
+from nqmjax.critical_batches import critical_batch_sizes
 from nqmjax.figures import fit_figure, frontier_figure, iso_figure, write_figure
 from nqmjax.files import input_file, save_dataset, write_atomically
 from nqmjax.limits import Limits, StepTable, StepTime
 from nqmjax.model_files import read_model, write_model
 from nqmjax.prediction import RunModel, predict
 from nqmjax.run_files import ALIASES, MAX_LOSS, read_runs
-from nqmjax.run_planning import RunPlan, critical_batch_sizes
+from nqmjax.run_planning import RunPlan
 from nqmjax.runs import Runs
 from nqmjax.settings import Schedule
 from nqmjax.tables import TEXT, Columns, read_table

@@ -22,7 +22,7 @@ SCORES = {
     "training": ("fitted\nruns", "fitted runs: the runs that the law was fitted to."),
     "budget_out": ("compute\nleft out", "compute left out: runs of compute budgets that the fit had not seen."),
     "forward": ("larger\ncompute", "larger compute: runs above each compute budget, by fits to the runs up to it."),
-    "score": ("score", "score: the error by which laws are chosen."),
+    "score": ("score", "score: that on larger compute, the largest counting most; laws far behind the best are left out."),
 }
 """Root mean squared errors in a table of scores: headings, and what they mean."""
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from nqmjax.cli.cautions import run_cautions, table_cautions
 from nqmjax.cli.text import columns_text, lines_of, report, wrap
 from nqmjax.prediction import RunModel
 from nqmjax.run_planning import RunPlan
@@ -54,6 +55,7 @@ def run_text(table: xr.Dataset, model: RunModel, schedule: Any) -> str:
     ]
     outside = outside_text(str(table.outside.item()), model)
     lines += [f"Outside the runs fitted to: {outside}"] if outside else []
+    lines += run_cautions(table, model)
     near = float(table.nearest)
     lines += [f"The nearest run fitted to differs by a factor of {digits(near)} in N, B or K"] if near > FAR else []
     each = zip(table.law.values.tolist(), table.law_loss.values.tolist(), strict=True)
@@ -81,7 +83,8 @@ def outside_text(marks: str, model: RunModel) -> str:
     """
     pairs = [mark.rsplit(" ", 1) for mark in marks.split(", ") if mark]
     seen = model.seen
-    return ", ".join(f"{MARKED[name]} {side} {short(seen[name][side == 'above'])}" for name, side in pairs if name in MARKED)
+    words = [f"{MARKED[name]} {side} {short(seen[name][side == 'above'])}" for name, side in pairs if name in MARKED]
+    return ", ".join([*words, *(["a schedule that no run had"] if "schedule unseen" in marks else [])])
 
 
 def answers_report(table: xr.Dataset, model: RunModel, details: bool) -> str:
@@ -95,7 +98,8 @@ def answers_report(table: xr.Dataset, model: RunModel, details: bool) -> str:
         notes.append("Outside the runs fitted to: " + ("these." if outside else "none."))
     else:
         outside = []
-    return report("Losses of training runs", table.attrs, body, "\n".join([lines_of(notes), *outside]))
+    words = "\n".join([lines_of(notes), *outside])
+    return report("Losses of training runs", table.attrs, body, words, lines_of(table_cautions(table)))
 
 
 def _losses_note(table: xr.Dataset) -> str:

@@ -78,6 +78,10 @@ class Law(abc.ABC):
     def parts(self, coordinates: Any, inputs: Inputs, scale: Scale, rule: Rule = COARSE) -> dict[str, jax.Array]:
         """Parts of the loss by name, whose sum is the loss, each of shape `(runs,)`; traceable and differentiable."""
 
+    def reduced(self, same: frozenset[str]) -> "Law":
+        """The law without the parameters that runs tell nothing of which all have one "model_size" or one "batch_size"."""
+        return self
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the parameters, in the order of their coordinates."""

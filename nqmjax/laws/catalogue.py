@@ -27,7 +27,8 @@ LAWS: Mapping[str, Law] = MappingProxyType(
 )
 """Laws by name. `adam` is the plain form. In the `sized` ones the rate grows with model size, runs begin late and noise falls
 as a fitted power of size; in the `capacity` ones noise does not fall, but small models use less of their size. The ones called
-`constant` take the rate for constant. `published` is the form of Li & Maddison 2026; the last two are baselines."""
+`constant` take the rate for constant. `published` is the form of Li & Maddison 2026; the last two are laws of others, which
+know nothing of schedules."""
 
-CANDIDATES = ("adam", "adam_constant", "sized", "sized_constant", "capacity", "capacity_constant")
+CANDIDATES = ("adam", "adam_constant", "sized", "sized_constant", "capacity", "capacity_constant", "chinchilla", "kaplan")
 """Laws from which `fit` makes its ensemble unless told otherwise."""

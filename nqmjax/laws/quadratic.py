@@ -102,6 +102,14 @@ class QuadraticLaw(Law):
             found.append(Parameter("growth", -4.0, 2.0, -1.0, 2.0, "growth of the squared weight norm over a run"))
         return tuple(found)
 
+    def reduced(self, same: frozenset[str]) -> "QuadraticLaw":
+        """Of one batch size, the law whose rate does not follow it; of one model size, the law of one size."""
+        # With weight_norm, adaptive also says how the rate falls; B0 then keeps its prior.
+        law = dataclasses.replace(self, adaptive=self.weight_norm) if "batch_size" in same else self
+        if "model_size" not in same:
+            return law
+        return dataclasses.replace(law, noise_by_size=1.0, rate_by_size=False, size_offset=False, delay=False)
+
     def parts(self, coordinates: Any, inputs: Inputs, scale: Scale, rule: Rule = COARSE) -> dict[str, jax.Array]:
         """Irreducible loss, approximation, bias and variance of each run."""
         x = dict(zip(self.names, coordinates, strict=True))
