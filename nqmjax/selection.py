@@ -22,6 +22,7 @@ from nqmjax.evaluation import Evaluation, evaluate_all
 from nqmjax.fitting import check_fit
 from nqmjax.laws.base import Law, scale_of
 from nqmjax.laws.catalogue import CANDIDATES, LAWS
+from nqmjax.precision import precision
 from nqmjax.prediction import RunModel
 from nqmjax.runs import Runs, check_runs
 from nqmjax.settings import plain_exponent
