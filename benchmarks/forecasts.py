@@ -21,7 +21,7 @@ BEFORE = HERE / "records" / "forecasts_before.json"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="CSV files of runs, see nqmjax.run_files; others in it are passed over")
+    parser.add_argument("folder", type=Path, help="CSV files of runs, see nqmjax.runs.files; others in it are passed over")
     parser.add_argument("--starts", type=int, default=8, help="searches for each law")
     parser.add_argument("--keep", type=Path, help="JSON file of rows by table: those in it are not made again")
     parser.add_argument("--quick", action="store_true", help="only the first table, 2 starts; leaves no record")

@@ -8,10 +8,10 @@ import numpy as np
 from common import report, timed
 
 import nqmjax as nq
-from nqmjax.fitting import fit_law, sum_error
-from nqmjax.laws.base import law_inputs, scale_of
-from nqmjax.prediction import mean_log_losses
-from nqmjax.selection import CANDIDATES, LAWS
+from nqmjax.runs.laws.base import law_inputs, scale_of
+from nqmjax.runs.laws.catalogue import CANDIDATES, LAWS
+from nqmjax.runs.one_law import fit_law, sum_error
+from nqmjax.runs.predict import mean_log_losses
 
 MADE = 48
 """Runs that are made where no file is given."""
@@ -19,7 +19,7 @@ MADE = 48
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", nargs="?", help="CSV file of runs, see nqmjax.run_files; without it runs are made")
+    parser.add_argument("runs", nargs="?", help="CSV file of runs, see nqmjax.runs.files; without it runs are made")
     parser.add_argument("--quick", action="store_true", help="a small version, to see that it works; leaves no record")
     options = parser.parse_args()
     runs = nq.read_runs(options.runs) if options.runs else made_runs()

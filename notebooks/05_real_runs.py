@@ -28,8 +28,7 @@ import numpy as np
 import pandas as pd
 
 import nqmjax as nq
-from nqmjax.laws.quadratic import QuadraticLaw
-from nqmjax.selection import LAWS
+from nqmjax.runs import LAWS, QuadraticLaw
 
 p, q, rate, every = 1.35, 0.9, 0.5, np.arange(1, 300_001)
 
@@ -69,8 +68,8 @@ print(runs)
 # ## Fit
 #
 # `fit(runs)` tries the laws that did best on real Adam runs. These runs are SGD's, so let us add a law of plain SGD, whose
-# options are named in `nqmjax.laws.quadratic`, and compare. Each law is fitted from many starts, to all runs and with budgets
-# left out.
+# options are named in `nqmjax.runs.laws.quadratic`, and compare. Each law is fitted from many starts, to all runs and with
+# budgets left out.
 
 # %%
 laws = {"sgd": QuadraticLaw(adaptive=False, noise_by_size=0.0), "adam": LAWS["adam"], "chinchilla": LAWS["chinchilla"]}

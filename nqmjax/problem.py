@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from nqmjax.checks import check_values, is_traced, numeric, require, shown
+from nqmjax._tools import check_values, is_traced, numeric, require, shown
 
 Array = Any
 """A number, a NumPy array or a JAX array."""

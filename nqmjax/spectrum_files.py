@@ -15,10 +15,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from nqmjax.checks import require
-from nqmjax.datasets import ENGINE
+from nqmjax._tools import ENGINE, TEXT, Columns, Table, input_file, read_table, reading, require, warn_caller, warn_of_unused
 from nqmjax.problem import SIGNS, NoisyQuadratic, clear_round_off, from_spectrum
-from nqmjax.tables import TEXT, Columns, Table, input_file, read_table, reading, warn_caller, warn_of_unused
 
 ARRAYS = (".npz", ".npy", ".nc", ".json")
 """Suffixes of files of arrays."""

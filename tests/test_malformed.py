@@ -7,7 +7,7 @@ from malformed import COMMANDS, FILES, FOLDERS
 from malformed_calls import CALLS, CASES, UNCHECKED, call
 
 import nqmjax
-from nqmjax.cli import main
+from nqmjax.cli.app import main
 
 BATCH = 25
 

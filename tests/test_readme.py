@@ -11,7 +11,7 @@ import pytest
 from code_blocks import run_blocks
 
 import nqmjax
-from nqmjax.cli import app
+from nqmjax.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

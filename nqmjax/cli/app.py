@@ -13,10 +13,12 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from nqmjax import __version__
-from nqmjax.cli import example_app, fit_app, plan_app
+from nqmjax.cli.commands import example as example_app
+from nqmjax.cli.commands import runs as fit_app
+from nqmjax.cli.commands import schedules as plan_app
 from nqmjax.cli.messages import message_of
 from nqmjax.cli.options import OUTPUT, PROBLEM, QUESTION, Force, Output, Whole, Words, loss, number
-from nqmjax.cli.text import set_command
+from nqmjax.cli.reports import set_command
 
 EPILOGUE = """\
 Examples:
@@ -127,7 +129,7 @@ def scaling(
       output: The figure is OUTPUT.png (or x.pdf, x.svg) and the table OUTPUT.nc. [default: nqmjax-scaling, or with a number]
       force: Replace files that exist.
     """
-    from nqmjax.cli import jobs
+    from nqmjax.cli.commands import jobs
 
     jobs.scaling(
         problem=jobs.Problem(dim, exponent, spectrum, irreducible, bins),
@@ -180,7 +182,7 @@ def figure(
       output: File to write: .png, .pdf or .svg; its numbers stand beside it as .nc. [default: figure-NAME.png]
       force: Replace the file if it exists.
     """
-    from nqmjax.cli import jobs
+    from nqmjax.cli.commands import jobs
 
     jobs.figure(name, output, force)
 
@@ -237,7 +239,7 @@ def sweep(
       output: NetCDF file to write. [default: SPEC with the suffix .nc, in this directory, or with a number]
       force: Replace the file if it exists.
     """
-    from nqmjax.cli import jobs
+    from nqmjax.cli.commands import jobs
 
     jobs.sweep(spec, output, force)
 

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from nqmjax.checks import check_choice
-from nqmjax.writing import check_output, write_atomically
+from nqmjax._tools import check_choice, check_output, write_atomically
 
 MADE_UP = "made up by nqmjax example, not measured"
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter, Token
 
-from nqmjax.numerals import parse_number
+from nqmjax._tools import parse_number
 
 QUESTION, PROBLEM, METHOD, OUTPUT = (
     Group(name, sort_key=key) for key, name in enumerate(["Question", "Problem", "Optimizer", "Output"])
@@ -16,7 +16,7 @@ OUTPUT_NAMES = ("--output", "-o")
 
 
 def number(_: Any, tokens: Sequence[Token]) -> float:
-    """A number in the syntax of `nqmjax.numerals`."""
+    """A number in the syntax of `nqmjax._tools.numerals`."""
     token = tokens[0]
     return parse_number(token.keyword or "the number", token.value)
 

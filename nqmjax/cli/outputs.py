@@ -1,11 +1,15 @@
 """Where the commands write: names of figures and tables, checked before anything is computed."""
 
 import itertools
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nqmjax.checks import require
-from nqmjax.writing import check_output
+import xarray as xr
+from matplotlib.figure import Figure
+
+from nqmjax._tools import check_output, require, save_dataset, write_atomically
+from nqmjax.figures import write_figure
 
 IMAGES = (".png", ".pdf", ".svg")
 """Formats of figures."""
@@ -46,3 +50,28 @@ def check_outputs(outputs: Sequence[Path], force: bool, *sources: Path | None) -
             same = source is not None and source.exists() and path.exists() and source.samefile(path)
             require(not same, "output", path, "this file is an input; give another name")
         check_output(path, force)
+
+
+def write_pair(figure: Figure, table: xr.Dataset, image: Path, data: Path, force: bool, report: str) -> None:
+    """Write a figure and its table, both or neither, then print the report."""
+
+    def both(path: Path) -> None:
+        """Save the table when the figure is drawn but not yet in its place, so that an interrupt leaves both or neither."""
+        write_figure(figure, path)
+        save_dataset(table, data, force)
+
+    write_first(lambda: write_atomically(image, both, force), report, image, data)
+
+
+def write_first(write: Callable[[], None], report: str, *paths: Path) -> None:
+    """Write the files before anything is printed, to a reader who may have gone; print even if they cannot be written."""
+    try:
+        write()
+    finally:
+        print(report)
+    print(f"\nWritten: {' and '.join(map(str, paths))}")
+
+
+def watched() -> bool:
+    """Whether somebody looks at a terminal, so that a progress bar makes sense."""
+    return sys.stderr.isatty()

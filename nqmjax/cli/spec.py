@@ -6,13 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nqmjax.checks import check_choice, numeric, require
-from nqmjax.cli.values import parse_numbers
-from nqmjax.files import read_spectrum
-from nqmjax.numerals import parse_number
-from nqmjax.optimizers import Averaged, LinearOptimizer, Preconditioned, hyperparameters
+from nqmjax._tools import check_choice, numeric, parse_number, require
+from nqmjax.cli.numbers import parse_numbers
+from nqmjax.optimizers import TEMPLATES, Averaged, LinearOptimizer, Preconditioned, hyperparameters
 from nqmjax.problem import NoisyQuadratic, power_law
-from nqmjax.scaling import TEMPLATES
+from nqmjax.spectrum_files import read_spectrum
 
 QUESTION = ("batch_size", "target", "max_steps", "rule", "dtype")
 LONGEST = 1_000_000

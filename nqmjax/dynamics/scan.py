@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqmjax.checks import check_steps, require
+from nqmjax._tools import check_steps, evaluate, require
+from nqmjax.dynamics.checks import check_run, check_shapes
 from nqmjax.dynamics.matrices import apply, dot
 from nqmjax.dynamics.model import build_model, risk_of_squares, start_state, times
-from nqmjax.frontdoor import check_run, check_shapes, evaluate
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
 

@@ -28,7 +28,7 @@ from nqmjax.figures.style import (
     power_line,
     title,
 )
-from nqmjax.plans import Plan
+from nqmjax.schedules import Plan
 
 SHARE, RATE, BATCHES = "share of the run", "learning rate", "batch size (examples)"
 NAMES = {
