@@ -41,24 +41,24 @@ def main() -> None:
     report("forecasts", "the ensemble of the least cross-validated error", table(done, before), keep=not options.quick)
 
 
-def _runs(path: Path) -> nq.Runs | None:
+def _runs(path: Path) -> nq.runs.Runs | None:
     """The runs of a file, None where it is no table of runs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return nq.read_runs(path)
+            return nq.runs.read(path)
         except ValueError as error:
             print(f"{path.name} passed over: {error}")
             return None
 
 
-def forecast(runs: nq.Runs, starts: int) -> dict[str, Any]:
+def forecast(runs: nq.runs.Runs, starts: int) -> dict[str, Any]:
     """Fit to the runs of less compute, and what the prediction of the others is worth."""
     logs = np.log(runs.compute)
     small = logs <= logs.max() - HELD_OUT * (logs.max() - logs.min())
-    seconds, model = timed(lambda: nq.fit(runs.where(small, "held out"), starts=starts, progress=False))
+    seconds, model = timed(lambda: nq.runs.fit(runs.where(small, "held out"), starts=starts, progress=False))
     asked, loss = runs.settings.select(~small), runs.loss[~small]
-    found = nq.predict(model, asked, level=LEVEL)
+    found = nq.runs.predict(model, asked, level=LEVEL)
     error = np.log(found.loss.values / loss)
     inside = (found.lower.values <= loss) & (loss <= found.upper.values)
     return {

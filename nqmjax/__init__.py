@@ -6,17 +6,16 @@ The way of the data, with the names in the order in which one meets them:
     optimizer    SGD, HeavyBall, Nesterov, QHM; the wrappers Preconditioned and Averaged; LinearOptimizer for your own
     dynamics     risk (any number of steps at once), risk_curve (every step), stationary_risk, spectral_radius, stability_edge
     questions    steps_to_target, sweep, tune
-    plans        Plan, run; closed_form_rates, optimal_batch_sizes; optimize_schedule, steps_to_target_with_schedule
-                 nqmjax.schedules for cosine, linear, wsd and others
-                 optimize_rates (many batch sizes at once); read_plan, and the methods of a Plan for optax, PyTorch and files
-    comparisons  compare_schedules, tune_family; budget_curve, budget_regimes; transfer
-                 TimeModel, best_plan_in_time, fastest_plan
-    real runs    Runs, make_runs, read_runs; Schedule, run_settings, read_settings
-                 fit, compare_models, predict; plan, Limits, StepTime, StepTable, critical_batch_sizes
-                 write_model, read_model; fit_law, identification and nqmjax.runs.laws for single laws
     bounds       bayes_bound, flat_prior_bound, bayes_examples
-    batch size   critical_batch_size, noise_scale, regimes
+    batch size   critical_batch_size, noise_scale, regimes; read_observed
+    plans        Plan, run; optimize_schedule, steps_to_target_with_schedule
     by sampling  monte_carlo, with any optax optimizer; precondition
+
+    nqmjax.schedules  cosine, linear, wsd and others; closed_form_rates, optimal_batch_sizes, optimize_rates; compare,
+                      tune_family; budget_curve, budget_regimes; transfer; best_plan_in_time, fastest_plan; read_plan
+    nqmjax.runs       tables of real runs: read, make; fit, predict, plan, compare_models, critical_batch_sizes; Limits,
+                      StepTime, StepTable; RunSchedule, RunSettings; read_model, write_model; fit_law and the laws
+    nqmjax.figures    everything as a figure
 
 Beyond which batch size does heavy ball need 20% more examples?
 
@@ -38,48 +37,8 @@ if TYPE_CHECKING:
     from nqmjax.nonlinear import monte_carlo, precondition
     from nqmjax.optimizers import QHM, SGD, Averaged, HeavyBall, LinearOptimizer, Nesterov, Preconditioned
     from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
-    from nqmjax.runs import (
-        FittedLaw,
-        Limits,
-        RunModel,
-        Runs,
-        RunSettings,
-        Schedule,
-        StepTable,
-        StepTime,
-        compare_models,
-        critical_batch_sizes,
-        fit,
-        fit_law,
-        identification,
-        make_runs,
-        plan,
-        predict,
-        read_model,
-        read_runs,
-        read_settings,
-        run_settings,
-        write_model,
-    )
-    from nqmjax.scaling import critical_batch_size, noise_scale, regimes, tune
-    from nqmjax.schedules import (
-        Plan,
-        TimeModel,
-        best_plan_in_time,
-        budget_curve,
-        budget_regimes,
-        closed_form_rates,
-        compare_schedules,
-        fastest_plan,
-        optimal_batch_sizes,
-        optimize_rates,
-        optimize_schedule,
-        read_plan,
-        run,
-        steps_to_target_with_schedule,
-        transfer,
-        tune_family,
-    )
+    from nqmjax.scaling import critical_batch_size, noise_scale, read_observed, regimes, tune
+    from nqmjax.schedules import Plan, optimize_schedule, run, steps_to_target_with_schedule
     from nqmjax.spectrum_files import read_spectrum
     from nqmjax.sweeps import sweep
     from nqmjax.target import Status, StepsToTarget, steps_to_target
@@ -95,48 +54,8 @@ exports(
         "dynamics": ["risk", "risk_curve", "stationary_risk", "spectral_radius", "stability_edge"],
         "target": ["steps_to_target", "StepsToTarget", "Status"],
         "sweeps": ["sweep"],
-        "scaling": ["tune", "critical_batch_size", "noise_scale", "regimes"],
-        "schedules": [
-            "Plan",
-            "run",
-            "optimize_rates",
-            "read_plan",
-            "closed_form_rates",
-            "optimal_batch_sizes",
-            "optimize_schedule",
-            "steps_to_target_with_schedule",
-            "compare_schedules",
-            "tune_family",
-            "budget_curve",
-            "budget_regimes",
-            "transfer",
-            "TimeModel",
-            "best_plan_in_time",
-            "fastest_plan",
-        ],
-        "runs": [
-            "Schedule",
-            "RunSettings",
-            "run_settings",
-            "Runs",
-            "make_runs",
-            "read_runs",
-            "read_settings",
-            "fit",
-            "compare_models",
-            "predict",
-            "RunModel",
-            "Limits",
-            "StepTime",
-            "StepTable",
-            "plan",
-            "critical_batch_sizes",
-            "write_model",
-            "read_model",
-            "fit_law",
-            "identification",
-            "FittedLaw",
-        ],
+        "scaling": ["tune", "critical_batch_size", "noise_scale", "regimes", "read_observed"],
+        "schedules": ["Plan", "run", "optimize_schedule", "steps_to_target_with_schedule"],
         "bounds": ["bayes_bound", "flat_prior_bound", "bayes_examples"],
         "nonlinear": ["monte_carlo", "precondition"],
     },

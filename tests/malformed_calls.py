@@ -9,7 +9,7 @@ import optax
 import nqmjax as nq
 
 PROBLEM, METHOD, PLAN = nq.power_law(3), nq.SGD(0.1), nq.Plan(0.1, steps=10, batch_size=4)
-RUNS = nq.make_runs([1e6, 1e6, 4e6, 4e6], [64, 128, 64, 128], [2000, 1000, 500, 400], [3.1, 3.2, 3.3, 3.25])
+RUNS = nq.runs.make([1e6, 1e6, 4e6, 4e6], [64, 128, 64, 128], [2000, 1000, 500, 400], [3.1, 3.2, 3.3, 3.25])
 CURVE = ([1.0, 4.0, 16.0, 64.0], [100.0, 30.0, 20.0, 18.0])
 
 RAGGED = [[1.0], [1.0, 2.0]]
@@ -29,7 +29,7 @@ FAMILY = {"family": ("cosine", WORD)}
 CAP = {"max_learning_rate": (1.0, ["a", math.nan, -1.0, 0.0, RAGGED])}
 OVER = {"over": (("learning_rate",), [["speed"], 3])}
 PIECES = {"pieces": (2, [*COUNT, 0])}
-CLOCK = nq.TimeModel(0.1, 0.01)
+CLOCK = nq.schedules.TimeModel(0.1, 0.01)
 
 HYPER = [None, "a", RAGGED, math.nan, {}]
 
@@ -92,14 +92,14 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
         {"learning_rate": (0.1, [None, "a", RAGGED]), "steps": (10, [None, "a", RAGGED]), "batch_size": (4, ["a", RAGGED])},
     ),
     "run": (nq.run, ON_PROBLEM | {"plan": (PLAN, THING)} | DTYPE),
-    "optimize_rates": (nq.optimize_rates, ON_PROBLEM | BATCH | STEPS | PIECES | CAP),
-    "read_plan": (nq.read_plan, {"path": ("x.csv", PATH)}),
+    "optimize_rates": (nq.schedules.optimize_rates, ON_PROBLEM | BATCH | STEPS | PIECES | CAP),
+    "read_plan": (nq.schedules.read_plan, {"path": ("x.csv", PATH)}),
     "closed_form_rates": (
-        nq.closed_form_rates,
+        nq.schedules.closed_form_rates,
         {"problem": (nq.from_spectrum([1.0]), THING), "optimizer": (METHOD, THING)} | BATCH | STEPS,
     ),
     "optimal_batch_sizes": (
-        nq.optimal_batch_sizes,
+        nq.schedules.optimal_batch_sizes,
         ON_PROBLEM | {"plan": (PLAN, THING), "examples": (40, [None, "a", RAGGED]), "smallest": (1.0, [None, "a", 0.0, 9.0])},
     ),
     "optimize_schedule": (nq.optimize_schedule, ON_PROBLEM | BATCH | STEPS | PIECES | CAP | OVER),
@@ -108,33 +108,39 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
         ON_PROBLEM | BATCH | {"target": (0.1, [*NUMBER, math.inf])} | PIECES | CAP | OVER,
     ),
     "compare_schedules": (
-        nq.compare_schedules,
+        nq.schedules.compare,
         ON_PROBLEM | BATCH | STEPS | {"families": (("cosine",), [["nonsense"], "nonsense", 3])} | CAP,
     ),
-    "tune_family": (nq.tune_family, ON_PROBLEM | BATCH | STEPS | FAMILY | CAP),
-    "budget_curve": (nq.budget_curve, ON_PROBLEM | BATCH | STEPS | FAMILY | {"warmup": (0.0, [*POSITIVE, 1.5])}),
-    "budget_regimes": (nq.budget_regimes, {"table": (None, THING)}),
+    "tune_family": (nq.schedules.tune_family, ON_PROBLEM | BATCH | STEPS | FAMILY | CAP),
+    "budget_curve": (nq.schedules.budget_curve, ON_PROBLEM | BATCH | STEPS | FAMILY | {"warmup": (0.0, [*POSITIVE, 1.5])}),
+    "budget_regimes": (nq.schedules.budget_regimes, {"table": (None, THING)}),
     "transfer": (
-        nq.transfer,
+        nq.schedules.transfer,
         ON_PROBLEM | {"plan": (PLAN, THING), "batch_size": (8, [*NUMBER, 0.5]), "rules": (("none",), [["best"], "best"])},
     ),
     "best_plan_in_time": (
-        nq.best_plan_in_time,
+        nq.schedules.best_plan_in_time,
         ON_PROBLEM | {"seconds": (1.0, [*POSITIVE, math.inf]), "time": (CLOCK, THING)} | PIECES | OVER | CAP,
     ),
-    "fastest_plan": (nq.fastest_plan, ON_PROBLEM | {"target": (0.1, NUMBER), "time": (CLOCK, THING)} | PIECES | OVER | CAP),
+    "fastest_plan": (
+        nq.schedules.fastest_plan,
+        ON_PROBLEM | {"target": (0.1, NUMBER), "time": (CLOCK, THING)} | PIECES | OVER | CAP,
+    ),
     "run_settings": (
-        nq.run_settings,
+        nq.runs.run_settings,
         {
             "model_size": (1e6, [*POSITIVE, 3.0]),
             "batch_size": (64, [*POSITIVE, 0]),
             "steps": (10, [*POSITIVE, 0]),
             "learning_rate": (0.1, [*POSITIVE, 0]),
-            "schedule": (nq.Schedule(), ["cosine", 3, None, nq.Schedule("cosin"), nq.Schedule("cosine", 2.0)]),
+            "schedule": (
+                nq.runs.RunSchedule(),
+                ["cosine", 3, None, nq.runs.RunSchedule("cosin"), nq.runs.RunSchedule("cosine", 2.0)],
+            ),
         },
     ),
     "make_runs": (
-        nq.make_runs,
+        nq.runs.make,
         {
             "model_size": ([1e6, 2e6], [*POSITIVE, 3.0, [1e6, 2e6, 3e6]]),
             "batch_size": (64, [*POSITIVE, 0]),
@@ -145,10 +151,10 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "weight": (1.0, [*POSITIVE, 0.0]),
         },
     ),
-    "read_runs": (nq.read_runs, {"path": ("x.csv", PATH)}),
-    "read_settings": (nq.read_settings, {"path": ("x.csv", PATH)}),
+    "read_runs": (nq.runs.read, {"path": ("x.csv", PATH)}),
+    "read_settings": (nq.runs.read_settings, {"path": ("x.csv", PATH)}),
     "fit": (
-        nq.fit,
+        nq.runs.fit,
         {
             "runs": (RUNS, THING),
             "laws": (["chinchilla"], [["nonsense"], "nonsense", [], 3]),
@@ -157,22 +163,22 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "seed": (0, COUNT),
         },
     ),
-    "compare_models": (nq.compare_models, {"runs": (RUNS, THING), "laws": (["chinchilla"], [["nonsense"], [], 3])}),
-    "predict": (nq.predict, {"model": (None, THING), "model_size": (1e6, [])}),
-    "StepTime": (nq.StepTime, {"fixed": (0.1, []), "per_work": (0.1, [])}),
+    "compare_models": (nq.runs.compare_models, {"runs": (RUNS, THING), "laws": (["chinchilla"], [["nonsense"], [], 3])}),
+    "predict": (nq.runs.predict, {"model": (None, THING), "model_size": (1e6, [])}),
+    "StepTime": (nq.runs.StepTime, {"fixed": (0.1, []), "per_work": (0.1, [])}),
     "StepTable": (
-        nq.StepTable,
+        nq.runs.StepTable,
         {
             "model_size": ([1e6, 1e6, 1e7, 1e7], [*POSITIVE, [1e6]]),
             "batch_size": ([1, 2, 1, 2], [*POSITIVE, [1]]),
             "seconds": ([1.0, 2.0, 3.0, 4.0], [*POSITIVE, [1.0]]),
         },
     ),
-    "plan": (nq.plan, {"model": (None, THING), "limits": (nq.Limits(compute=1.0), [])}),
-    "critical_batch_sizes": (nq.critical_batch_sizes, {"model": (None, THING), "model_size": (1e6, [])}),
-    "write_model": (nq.write_model, {"model": (None, THING), "path": ("m.json", [])}),
-    "read_model": (nq.read_model, {"path": ("m.json", PATH)}),
-    "identification": (nq.identification, {"fitted": (None, THING)}),
+    "plan": (nq.runs.plan, {"model": (None, THING), "limits": (nq.runs.Limits(compute=1.0), [])}),
+    "critical_batch_sizes": (nq.runs.critical_batch_sizes, {"model": (None, THING), "model_size": (1e6, [])}),
+    "write_model": (nq.runs.write_model, {"model": (None, THING), "path": ("m.json", [])}),
+    "read_model": (nq.runs.read_model, {"path": ("m.json", PATH)}),
+    "identification": (nq.runs.identification, {"fitted": (None, THING)}),
     "bayes_bound": (nq.bayes_bound, {"problem": (PROBLEM, THING), "examples": (4, POSITIVE)}),
     "flat_prior_bound": (nq.flat_prior_bound, {"problem": (PROBLEM, THING), "examples": (4, POSITIVE)}),
     "bayes_examples": (nq.bayes_examples, {"problem": (PROBLEM, THING), "target": (0.1, NUMBER)}),

@@ -6,7 +6,7 @@ from nqmjax._tools import exports
 
 if TYPE_CHECKING:
     from nqmjax.runs.critical_batches import critical_batch_sizes
-    from nqmjax.runs.files import ALIASES, MAX_LOSS, read_runs, read_settings
+    from nqmjax.runs.files import ALIASES, MAX_LOSS, read, read_settings
     from nqmjax.runs.fit import compare_models, fit
     from nqmjax.runs.laws import CANDIDATES, LAWS, Chinchilla, QuadraticLaw, law_inputs, scale_of
     from nqmjax.runs.limits import Limits, StepTable, StepTime
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from nqmjax.runs.one_law import FittedLaw, fit_law, identification, sum_error
     from nqmjax.runs.plan import RunPlan, plan
     from nqmjax.runs.predict import RunModel, mean_log_losses, predict
-    from nqmjax.runs.settings import RunSettings, Schedule, run_settings
-    from nqmjax.runs.table import Runs, make_runs
+    from nqmjax.runs.settings import RunSchedule, RunSettings, run_settings
+    from nqmjax.runs.table import Runs, make
 
 exports(
     __name__,
     public={
-        "settings": ["Schedule", "RunSettings", "run_settings"],
-        "table": ["Runs", "make_runs"],
-        "files": ["read_runs", "read_settings"],
+        "settings": ["RunSchedule", "RunSettings", "run_settings"],
+        "table": ["Runs", "make"],
+        "files": ["read", "read_settings"],
         "fit": ["fit", "compare_models"],
         "predict": ["predict", "RunModel"],
         "limits": ["Limits", "StepTime", "StepTable"],

@@ -9,7 +9,7 @@ import xarray as xr
 from nqmjax._tools import check_choice, numeric, require
 from nqmjax.runs.laws import law_inputs
 from nqmjax.runs.predict import RunModel, check_model, mean_log_losses
-from nqmjax.runs.settings import Schedule, run_settings
+from nqmjax.runs.settings import RunSchedule, run_settings
 from nqmjax.scaling import critical_batch_size
 
 STEPS = np.geomspace(10.0, 1e7, 121)
@@ -25,7 +25,7 @@ def critical_batch_sizes(
     losses: Any = None,
     definition: str = "overhead",
     overhead: float = 0.2,
-    schedule: Schedule | None = None,
+    schedule: RunSchedule | None = None,
 ) -> xr.Dataset:
     """Critical batch size along the loss, of one model size, each run with the schedule over its own length.
 
@@ -70,7 +70,7 @@ def critical_batch_sizes(
     )
 
 
-def _curves(model: RunModel, model_size: float, batch_size: np.ndarray, schedule: Schedule) -> np.ndarray:
+def _curves(model: RunModel, model_size: float, batch_size: np.ndarray, schedule: RunSchedule) -> np.ndarray:
     """Least log losses within `STEPS` updates, `(batch sizes, steps)`."""
     batches, updates = (part.ravel() for part in np.meshgrid(batch_size, STEPS, indexing="ij"))
     inputs = law_inputs(run_settings(model_size, batches, updates, model.learning_rate, schedule))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nqmjax.runs.laws import Inputs, law_inputs
-from nqmjax.runs.settings import RunSettings, Schedule, run_settings
+from nqmjax.runs.settings import RunSchedule, RunSettings, run_settings
 
 SIZES = ("model_size", "batch_size", "steps")
 
@@ -18,7 +18,7 @@ TIMES = (np.arange(100) + 0.5) / 100
 
 
 def outside(
-    seen: Mapping[str, tuple[float, float]], schedules: Sequence[Schedule], settings: RunSettings, inputs: Inputs
+    seen: Mapping[str, tuple[float, float]], schedules: Sequence[RunSchedule], settings: RunSettings, inputs: Inputs
 ) -> list[str]:
     """For each run, which settings lie outside what was seen, as text; "" for none.
 
@@ -55,7 +55,7 @@ def nearest(known: np.ndarray, settings: RunSettings) -> np.ndarray:
     return np.exp(distances.min(axis=1))
 
 
-def _unseen(schedules: Sequence[Schedule], inputs: Inputs) -> np.ndarray:
+def _unseen(schedules: Sequence[RunSchedule], inputs: Inputs) -> np.ndarray:
     """Whether the schedule of each run differs from all those seen by more than `LIKE`, or its batch size varies."""
     one = np.ones(len(schedules))
     known = law_inputs(run_settings(1e6 * one, one, one, one, schedules))

@@ -35,7 +35,7 @@ from nqmjax._tools import (
     read_table,
     require,
 )
-from nqmjax.runs.settings import COLUMNS, COSINE, RunSettings, Schedule, check_schedule, run_settings
+from nqmjax.runs.settings import COLUMNS, COSINE, RunSchedule, RunSettings, check_schedule, run_settings
 from nqmjax.runs.table import Excluded, Runs, assemble
 from nqmjax.schedules import FAMILIES, options
 
@@ -70,7 +70,7 @@ OTHERS = ("loss", "weight", "C", "group", "type", *FLAGS)
 SETTINGS = Columns(REQUIRED, (*KNOWN, "type"), ALIASES, text=("schedule", *OTHERS), empty=SHARES, refused=REFUSED)
 
 
-def read_runs(path: str | os.PathLike, schedule: Schedule = COSINE, max_loss: float = MAX_LOSS) -> Runs:
+def read(path: str | os.PathLike, schedule: RunSchedule = COSINE, max_loss: float = MAX_LOSS) -> Runs:
     """Training runs from a CSV file.
 
     Args:
@@ -86,7 +86,7 @@ def read_runs(path: str | os.PathLike, schedule: Schedule = COSINE, max_loss: fl
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "runs.csv")
     ...     _ = path.write_text("N,B,K,loss,exclude\\n1e6,64,2000,3.1,no\\n1e6,64,9000,nan,yes\\n4e6,64,1000,3.2,\\n")
-    ...     read_runs(path)
+    ...     read(path)
     2 runs, N 1e6 to 4e6, B 64, K 1e3 to 2e3, 2 compute budgets; 1 excluded
     """
     path = input_file(path, *TEXT)
@@ -102,12 +102,12 @@ def read_runs(path: str | os.PathLike, schedule: Schedule = COSINE, max_loss: fl
     return assemble(settings, **columns, row=np.array([row for row, _ in rows]), excluded=excluded, source=str(path))
 
 
-def read_settings(path: str | os.PathLike, schedule: Schedule = COSINE, learning_rate: float = 1.0) -> RunSettings:
+def read_settings(path: str | os.PathLike, schedule: RunSchedule = COSINE, learning_rate: float = 1.0) -> RunSettings:
     """Settings of runs that are to be predicted from a CSV file; all rows, whether they are excluded or not.
 
     Args:
       path: a file with the columns `N`, `B`, `K` and, if need be, `learning_rate`, `schedule`, `warmup`, `final` and
-        `cooldown`. The other columns of `read_runs` may be there, and are not looked at.
+        `cooldown`. The other columns of `runs.read` may be there, and are not looked at.
       schedule: what holds where the file names no schedule, warm-up, `final` or `cooldown`.
       learning_rate: peak rate where the file has no such column.
 
@@ -138,7 +138,7 @@ def _flag(path: Path, row: int, name: str, cell: str) -> bool:
     return TRUTH[cell.lower()]
 
 
-def _settings(table: Table, default: Schedule, learning_rate: float = 1.0) -> RunSettings:
+def _settings(table: Table, default: RunSchedule, learning_rate: float = 1.0) -> RunSettings:
     check_schedule(default)
     default.pieces(1)
     names = [name for name in ("model_size", "batch_size", "steps", "learning_rate") if COLUMNS[name].name in table.columns]
@@ -160,7 +160,7 @@ def _check_loss(table: Table, most: float) -> None:
     table.check("loss", lambda values: values <= most, remedy)
 
 
-def _schedule(table: Table, index: int, default: Schedule) -> Schedule:
+def _schedule(table: Table, index: int, default: RunSchedule) -> RunSchedule:
     """The schedule of a row: its own cells, and the default where they are empty and the family has such an option."""
     family = table.columns["schedule"][index] if "schedule" in table.columns else ""
     family = family or default.family
@@ -173,7 +173,7 @@ def _schedule(table: Table, index: int, default: Schedule) -> Schedule:
             require(name in known, table.place(name, index), value, f"{family} has no option {name!r}; leave the cell empty")
             require(0 <= value <= 1, table.place(name, index), value, "give a share from 0 to 1")
             found[name] = value
-    schedule = Schedule(family, found.pop("warmup"), tuple(found.items()))
+    schedule = RunSchedule(family, found.pop("warmup"), tuple(found.items()))
     try:
         schedule.pieces(1)
     except ValueError as error:

@@ -46,7 +46,7 @@ def fit(
     Where all runs have one model size or one batch size, laws are fitted without what these do not tell, as the summary says.
 
     Args:
-      runs: see `read_runs` and `make_runs`.
+      runs: see `runs.read` and `runs.make`.
       laws: names in `LAWS`, or laws by name; those with as many parameters as there are runs, or more, are passed over.
       starts: searches for each law.
       robust: error of the log loss beyond which a run pulls less; inf for plain least squares.
@@ -59,9 +59,9 @@ def fit(
     Raises:
       ValueError: there are too few runs, or an argument is out of range.
 
-    >>> from nqmjax.runs import make_runs
+    >>> from nqmjax.runs import make
     >>> size, steps = np.meshgrid([1e6, 3e6, 1e7], [500, 1000, 4000])
-    >>> runs = make_runs(size, [64, 128, 256], steps, 1.7 + 400 * size**-0.34 + (steps / 1e3) ** -0.3)
+    >>> runs = make(size, [64, 128, 256], steps, 1.7 + 400 * size**-0.34 + (steps / 1e3) ** -0.3)
     >>> fit(runs, "chinchilla", starts=8)
     RunModel of 9 runs, N 1e6 to 1e7, B 64 to 256, K 500 to 4e3, 8 compute budgets; law chinchilla
     """

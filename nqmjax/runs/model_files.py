@@ -14,7 +14,7 @@ from nqmjax._tools import check_suffix, input_file, require, write_atomically
 from nqmjax.runs.laws import Chinchilla, Kaplan, Law, QuadraticLaw, Scale
 from nqmjax.runs.one_law import Basin, FittedLaw
 from nqmjax.runs.predict import Interval, RunModel
-from nqmjax.runs.settings import Schedule
+from nqmjax.runs.settings import RunSchedule
 
 FORMAT, VERSION = "nqmjax model of training runs", 2
 FORMULAS = {law.__name__: law for law in (QuadraticLaw, Chinchilla, Kaplan)}
@@ -156,10 +156,10 @@ def _model(document: dict[str, Any]) -> RunModel:
     return model
 
 
-def _schedules(parts: list[dict[str, Any]]) -> tuple[Schedule, ...]:
+def _schedules(parts: list[dict[str, Any]]) -> tuple[RunSchedule, ...]:
     require(len(parts) > 0, "the number of schedules", 0, "there must be one")
     found = [
-        Schedule(part["family"], part["warmup"], tuple((name, value) for name, value in part["options"])) for part in parts
+        RunSchedule(part["family"], part["warmup"], tuple((name, value) for name, value in part["options"])) for part in parts
     ]
     for schedule in found:
         schedule.pieces(1)

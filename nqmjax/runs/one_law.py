@@ -141,7 +141,7 @@ def fit_law(
     """Fit one law to training runs.
 
     Args:
-      runs: see `make_runs` and `read_runs`.
+      runs: see `runs.make` and `runs.read`.
       law: a law of `nqmjax.runs.laws`, or a name in its catalogue `LAWS`.
       name: what the law is called in tables; by default its name in the catalogue.
       starts: searches, from points of a Latin hypercube.
@@ -152,10 +152,10 @@ def fit_law(
     Raises:
       ValueError: there is no such law, there are fewer runs than parameters, or an argument is out of its range.
 
-    >>> from nqmjax.runs import make_runs
+    >>> from nqmjax.runs import make
     >>> size, batch = np.meshgrid([1e6, 3e6, 1e7], [32, 64, 128])
     >>> loss = 1.7 + 400 * size**-0.34 + 2 * (batch * 1000 / 1e5) ** -0.3
-    >>> fitted = fit_law(make_runs(size, batch, 1000, loss), "chinchilla")
+    >>> fitted = fit_law(make(size, batch, 1000, loss), "chinchilla")
     >>> bool(fitted.mean_squared_error < 1e-5)
     True
     """
@@ -243,9 +243,9 @@ def identification(fitted: FittedLaw) -> xr.Dataset:
       `strongest_correlation` of the pair `correlated`, and `loose` (texts).
 
     >>> from nqmjax.runs import Chinchilla
-    >>> from nqmjax.runs import make_runs
+    >>> from nqmjax.runs import make
     >>> size, steps = np.meshgrid([1e6, 3e6, 1e7], [500, 1000, 4000])
-    >>> runs = make_runs(size, 64, steps, 1.7 + 400 * size**-0.34 + 2 * (steps / 1e3) ** -0.3)
+    >>> runs = make(size, 64, steps, 1.7 + 400 * size**-0.34 + 2 * (steps / 1e3) ** -0.3)
     >>> found = identification(fit_law(runs, Chinchilla()))
     >>> bool(found.identified.sel(parameter="alpha"))
     True

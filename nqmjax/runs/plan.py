@@ -19,7 +19,7 @@ from nqmjax._tools import require
 from nqmjax.runs.laws import law_inputs
 from nqmjax.runs.limits import MOST_STEPS, SPENT, Limits, check_limits
 from nqmjax.runs.predict import RunModel, check_model, mean_log_losses, predict
-from nqmjax.runs.settings import Schedule, run_settings
+from nqmjax.runs.settings import RunSchedule, run_settings
 
 POINTS = 25
 """Grid points for each of model size and batch size."""
@@ -63,7 +63,7 @@ def plan(
     limits: Limits,
     model_size: float | None = None,
     batch_size: float | None = None,
-    schedule: Schedule | None = None,
+    schedule: RunSchedule | None = None,
     level: float = 0.9,
     progress: bool = True,
 ) -> RunPlan:
@@ -84,10 +84,10 @@ def plan(
     Raises:
       ValueError: an argument is out of its range, or nothing satisfies the limits: which one, and by how much.
 
-    >>> from nqmjax.runs import make_runs
+    >>> from nqmjax.runs import make
     >>> from nqmjax.runs import fit
     >>> size, steps = np.meshgrid([1e6, 3e6, 1e7], [500, 1000, 4000])
-    >>> model = fit(make_runs(size, [64, 128, 256], steps, 1.7 + 400 * size**-0.34 + (steps / 1e3) ** -0.3), "chinchilla")
+    >>> model = fit(make(size, [64, 128, 256], steps, 1.7 + 400 * size**-0.34 + (steps / 1e3) ** -0.3), "chinchilla")
     >>> found = plan(model, Limits(compute=1e14))
     >>> bool(found.best["compute"] <= 1e14), list(found.prices.limit.values)
     (True, [np.str_('compute')])
@@ -155,7 +155,7 @@ def _most_steps(model: RunModel, limits: Limits, model_size: np.ndarray, batch_s
     return np.minimum.reduce([np.full(model_size.shape, MOST_STEPS), *each.values()])
 
 
-def _losses(model: RunModel, limits: Limits, cells: tuple[np.ndarray, np.ndarray], schedule: Schedule) -> np.ndarray:
+def _losses(model: RunModel, limits: Limits, cells: tuple[np.ndarray, np.ndarray], schedule: RunSchedule) -> np.ndarray:
     """Log losses of cells, model and batch sizes, inf where the limits leave no update."""
     sizes, batches = cells
     steps = _most_steps(model, limits, sizes, batches)
@@ -163,7 +163,7 @@ def _losses(model: RunModel, limits: Limits, cells: tuple[np.ndarray, np.ndarray
     return np.where(steps >= 1, mean_log_losses(model, law_inputs(settings)), np.inf)
 
 
-def _search(model: RunModel, limits: Limits, space: _Space, schedule: Schedule) -> _Best:
+def _search(model: RunModel, limits: Limits, space: _Space, schedule: RunSchedule) -> _Best:
     """The best cell of grids that close in on it."""
     found, narrower = [], space
     factor = max(high / low for low, high in space)
@@ -183,7 +183,7 @@ def _around(space: _Space, best: _Best, factor: float) -> _Space:
     return _Space(*((max(low, middle / factor), min(high, middle * factor)) for (low, high), middle in ranges))
 
 
-def _flat(model: RunModel, limits: Limits, space: _Space, best: _Best, schedule: Schedule) -> dict[str, tuple[float, float]]:
+def _flat(model: RunModel, limits: Limits, space: _Space, best: _Best, schedule: RunSchedule) -> dict[str, tuple[float, float]]:
     """Ranges of model and batch size, within a factor of the best, that cost at most 1% of loss more, the other at its best."""
     wide, near = _around(space, best, AROUND), _around(space, best, AROUND**0.4)
     shapes = {"model_size": (POINTS * 5, POINTS // 5), "batch_size": (POINTS // 5, POINTS * 5)}
@@ -198,7 +198,7 @@ def _flat(model: RunModel, limits: Limits, space: _Space, best: _Best, schedule:
 
 
 def _table(
-    model: RunModel, space: _Space, found: Sequence[tuple[Limits, _Best]], schedule: Schedule, level: float
+    model: RunModel, space: _Space, found: Sequence[tuple[Limits, _Best]], schedule: RunSchedule, level: float
 ) -> xr.Dataset:
     """The best runs under their limits in whole numbers, their predictions, and what they cost."""
     limits = found[0][0]

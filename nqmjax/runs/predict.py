@@ -29,7 +29,7 @@ from nqmjax._tools import check_choice, check_values, numeric, on_all_cores, pre
 from nqmjax.runs.extrapolation import SIZES, distance, nearest, outside
 from nqmjax.runs.laws import Inputs, Law, law_inputs
 from nqmjax.runs.one_law import FittedLaw
-from nqmjax.runs.settings import COLUMNS, RunSettings, Schedule, run_settings
+from nqmjax.runs.settings import COLUMNS, RunSchedule, RunSettings, run_settings
 from nqmjax.schedules import Plan, check_columns
 
 DRIFT = 0.035
@@ -70,7 +70,7 @@ class RunModel:
     laws: tuple[FittedLaw, ...]
     intervals: Mapping[str, Interval]
     settings: np.ndarray
-    schedules: tuple[Schedule, ...]
+    schedules: tuple[RunSchedule, ...]
     learning_rate: float
     compute_factor: float
     compute_unit: str
@@ -78,7 +78,7 @@ class RunModel:
     summary: tuple[str, ...]
 
     @property
-    def schedule(self) -> Schedule:
+    def schedule(self) -> RunSchedule:
         """Of runs of which nothing else is said: the commonest of those seen."""
         return self.schedules[0]
 
@@ -117,7 +117,7 @@ def predict(
     batch_size: Any = None,
     steps: Any = None,
     learning_rate: Any = None,
-    schedule: Schedule | Iterable[Schedule] | None = None,
+    schedule: RunSchedule | Iterable[RunSchedule] | None = None,
     plan: Plan | None = None,
     level: float = 0.9,
     interval: str | None = None,
@@ -130,7 +130,7 @@ def predict(
       batch_size: examples per update `B`.
       steps: updates `K`. Arrays are broadcast against each other and flattened.
       learning_rate: peak rate, in the unit of the runs; by default their geometric mean.
-      schedule: a `Schedule`, or one for each run; by default the commonest of the runs.
+      schedule: a `RunSchedule`, or one for each run; by default the commonest of the runs.
       plan: pieces of rate, batch size and updates in place of the last four; rates are in the unit of the runs, relative to
         their peak where none was known.
       level: share of later runs that an interval is to cover.
@@ -144,10 +144,10 @@ def predict(
     Raises:
       ValueError: an argument is out of its range.
 
-    >>> from nqmjax.runs import make_runs
+    >>> from nqmjax.runs import make
     >>> from nqmjax.runs import fit
     >>> size, steps = np.meshgrid([1e6, 3e6, 1e7], [500, 1000, 4000])
-    >>> model = fit(make_runs(size, [64, 128, 256], steps, 1.7 + 400 * size**-0.34 + (steps / 1e3) ** -0.3), "chinchilla")
+    >>> model = fit(make(size, [64, 128, 256], steps, 1.7 + 400 * size**-0.34 + (steps / 1e3) ** -0.3), "chinchilla")
     >>> found = predict(model, 3e7, 256, [2000, 8000])
     >>> bool((found.lower < found.loss).all()), str(found.outside.values[0])
     (True, 'model_size above, compute above')
@@ -298,5 +298,5 @@ def _plan_inputs(model: RunModel, model_size: Any, plan: Plan, others: tuple[Any
         np.broadcast_to(np.asarray(row, float), (count, plan.pieces))
         for row in (plan.steps / steps, rate / peak, plan.batch_size / settings.batch_size[0])
     )
-    inputs = law_inputs(dataclasses.replace(settings, schedule=(Schedule("constant", 0.0),) * count))
+    inputs = law_inputs(dataclasses.replace(settings, schedule=(RunSchedule("constant", 0.0),) * count))
     return settings, inputs._replace(share=share, multiplier=multiplier, batch=batch)

@@ -41,7 +41,7 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
 """The columns of numbers by their names in Python; every entry is finite."""
 
 
-class Schedule(NamedTuple):
+class RunSchedule(NamedTuple):
     """How the rate changes along a run, relative to its peak, whatever the number of updates.
 
     Args:
@@ -50,7 +50,7 @@ class Schedule(NamedTuple):
       options: the family's own options as pairs of a name and a value, see `nqmjax.schedules.options`: `final` is a share of
         the peak, `cooldown`, `hold` and `timescale` are shares of the run. What is not named has its default.
 
-    >>> print(Schedule("wsd", options=(("cooldown", 0.3),)))
+    >>> print(RunSchedule("wsd", options=(("cooldown", 0.3),)))
     wsd, warmup 0.01, cooldown 0.3
     """
 
@@ -72,7 +72,7 @@ class Schedule(NamedTuple):
         Raises:
           ValueError: the family, the warm-up or an option is not one that `nqmjax.schedules` knows.
 
-        >>> shares, multipliers = Schedule("wsd", warmup=0.1, options=(("cooldown", 0.5),)).pieces(4)
+        >>> shares, multipliers = RunSchedule("wsd", warmup=0.1, options=(("cooldown", 0.5),)).pieces(4)
         >>> shares, multipliers.round(3)
         (array([0.1 , 0.4 , 0.25, 0.25]), array([0.5 , 1.  , 0.75, 0.25]))
         """
@@ -100,7 +100,7 @@ class Schedule(NamedTuple):
         return ", ".join([self.family, *(f"{name} {value}" for name, value in (("warmup", self.warmup), *self.options))])
 
 
-COSINE = Schedule()
+COSINE = RunSchedule()
 """The schedule of runs of which nothing else is said: a cosine to 0 after a warm-up of 1%."""
 
 
@@ -120,7 +120,7 @@ class RunSettings:
     batch_size: np.ndarray
     steps: np.ndarray
     learning_rate: np.ndarray
-    schedule: tuple[Schedule, ...]
+    schedule: tuple[RunSchedule, ...]
 
     def __len__(self) -> int:
         return len(self.model_size)
@@ -137,7 +137,11 @@ class RunSettings:
 
 
 def run_settings(
-    model_size: Any, batch_size: Any, steps: Any, learning_rate: Any = 1.0, schedule: Schedule | Iterable[Schedule] = COSINE
+    model_size: Any,
+    batch_size: Any,
+    steps: Any,
+    learning_rate: Any = 1.0,
+    schedule: RunSchedule | Iterable[RunSchedule] = COSINE,
 ) -> RunSettings:
     """Settings of runs from arrays, which are broadcast against each other and flattened.
 
@@ -146,7 +150,7 @@ def run_settings(
       batch_size: examples per update `B`, above 0.
       steps: updates `K`, at least 1; not whole where they are a number of tokens over one of tokens per update.
       learning_rate: peak rate, above 0.
-      schedule: a `Schedule`, or one for each run.
+      schedule: a `RunSchedule`, or one for each run.
 
     Raises:
       ValueError: an argument is out of its range, or the shapes do not go together.
@@ -181,8 +185,8 @@ def _check_column(name: str, values: Any) -> np.ndarray:
     return numbers
 
 
-def _check_schedules(schedule: Any) -> list[Schedule]:
-    several = isinstance(schedule, Iterable) and not isinstance(schedule, Schedule | str)
+def _check_schedules(schedule: Any) -> list[RunSchedule]:
+    several = isinstance(schedule, Iterable) and not isinstance(schedule, RunSchedule | str)
     schedules: list[Any] = list(schedule) if several else [schedule]
     for entry in schedules:
         check_schedule(entry)
@@ -193,7 +197,7 @@ def _check_schedules(schedule: Any) -> list[Schedule]:
 
 def check_schedule(schedule: Any) -> None:
     """Raise `ValueError` for what is no schedule, and for a family, a warm-up or an option's name that does not exist."""
-    require(isinstance(schedule, Schedule), "schedule", repr(schedule), "give a Schedule, or one for each run")
+    require(isinstance(schedule, RunSchedule), "schedule", repr(schedule), "give a Schedule, or one for each run")
     known = [name for name in options(schedule.family) if name != "warmup"]
     warmup = numeric("schedule.warmup", schedule.warmup)
     share = "give a share of the run, from 0 to below 1"

@@ -32,7 +32,7 @@ class Study:
     """Runs, and how laws are fitted to them and to folds of them.
 
     Args:
-      runs: see `nqmjax.runs.make_runs`.
+      runs: see `nqmjax.runs.make`.
       starts: searches for each law.
       robust: error of the log loss beyond which a run pulls less; inf for plain least squares.
       seed: of the starts and of the bootstrap.

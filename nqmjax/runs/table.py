@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from nqmjax._tools import require
-from nqmjax.runs.settings import COLUMNS, COSINE, RunSettings, Schedule, aligned, check_mask, run_settings
+from nqmjax.runs.settings import COLUMNS, COSINE, RunSchedule, RunSettings, aligned, check_mask, run_settings
 
 WIDEST = 2.0
 """Factor in compute between the ends of a budget at most: in a dense table every run is near to its neighbours."""
@@ -32,7 +32,7 @@ class Excluded:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Runs:
-    """Training runs and their losses; build them with `make_runs` or `read_runs`, which check their arguments.
+    """Training runs and their losses; build them with `runs.make` or `runs.read`, which check their arguments.
 
     Args:
       settings: what was known before.
@@ -87,7 +87,7 @@ class Runs:
         Raises:
           ValueError: `mask` is no boolean array with one entry for each run or is False throughout, or there is no reason.
 
-        >>> runs = make_runs(1e6, 64, [1000, 2000], [3.1, 2.9])
+        >>> runs = make(1e6, 64, [1000, 2000], [3.1, 2.9])
         >>> runs.where(runs.steps < 1500, "held back").excluded
         (Excluded(row=1, reason='held back'),)
         """
@@ -118,16 +118,16 @@ class Runs:
 
 def check_runs(runs: Any) -> None:
     """Raise `ValueError` for what are no runs."""
-    require(isinstance(runs, Runs), "runs", repr(runs), "give what read_runs or make_runs returns")
+    require(isinstance(runs, Runs), "runs", repr(runs), "give what nqmjax.runs.read or nqmjax.runs.make returns")
 
 
-def make_runs(
+def make(
     model_size: Any,
     batch_size: Any,
     steps: Any,
     loss: Any,
     learning_rate: Any = 1.0,
-    schedule: Schedule | Iterable[Schedule] = COSINE,
+    schedule: RunSchedule | Iterable[RunSchedule] = COSINE,
     compute: Any = None,
     group: Any = "",
     weight: Any = 1.0,
@@ -144,7 +144,7 @@ def make_runs(
     Raises:
       ValueError: an argument is out of its range, the shapes do not go together, or a run is there twice with the same loss.
 
-    >>> make_runs([1e6, 1e6, 4e6], [64, 128, 128], [2000, 1000, 500], [3.1, 3.2, 3.3])
+    >>> make([1e6, 1e6, 4e6], [64, 128, 128], [2000, 1000, 500], [3.1, 3.2, 3.3])
     3 runs, N 1e6 to 4e6, B 64 to 128, K 500 to 2e3, 2 compute budgets
     """
     known = {"model_size": model_size, "batch_size": batch_size, "steps": steps, "learning_rate": learning_rate}

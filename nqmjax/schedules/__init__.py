@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from nqmjax.schedules.caps import AT_CAP, chosen_cap
     from nqmjax.schedules.clock import TimedPlan, TimeModel, best_plan_in_time, fastest_plan
     from nqmjax.schedules.closed_forms import closed_form_rates, optimal_batch_sizes
-    from nqmjax.schedules.compare import COMPARED, compare_schedules, tune_family
+    from nqmjax.schedules.compare import COMPARED, compare, tune_family
     from nqmjax.schedules.families import PIECES, constant, cosine, exponential, inverse_sqrt, linear, step_decay, wsd
     from nqmjax.schedules.family import FAMILIES, options
     from nqmjax.schedules.files import read_plan
@@ -27,7 +27,7 @@ exports(
         "files": ["read_plan"],
         "closed_forms": ["closed_form_rates", "optimal_batch_sizes"],
         "search": ["optimize_schedule", "steps_to_target_with_schedule"],
-        "compare": ["compare_schedules", "tune_family"],
+        "compare": ["compare", "tune_family"],
         "budget": ["budget_curve", "budget_regimes"],
         "transfers": ["transfer"],
         "clock": ["TimeModel", "best_plan_in_time", "fastest_plan"],

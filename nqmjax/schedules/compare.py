@@ -142,7 +142,7 @@ def tune_family(
     return plan(best, pieces), settings(best)
 
 
-def compare_schedules(
+def compare(
     problem: NoisyQuadratic,
     optimizer: LinearOptimizer,
     batch_size: float,
@@ -179,7 +179,7 @@ def compare_schedules(
       ValueError: an argument is out of its range, or a family is unknown.
 
     >>> from nqmjax import SGD, power_law
-    >>> table = compare_schedules(power_law(100), SGD(0.1), 16, 1000, ["constant", "linear"], tune_warmup=False, progress=False)
+    >>> table = compare(power_law(100), SGD(0.1), 16, 1000, ["constant", "linear"], tune_warmup=False, progress=False)
     >>> table.schedule.values.tolist(), table.risk.values.round(4)
     (['optimal', 'linear', 'constant'], array([0.0046, 0.0063, 0.0181]))
 

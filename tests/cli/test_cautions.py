@@ -5,7 +5,7 @@ from test_prediction import made_model
 
 from nqmjax.cli.reports.cautions import run_cautions, table_cautions
 from nqmjax.runs.predict import predict
-from nqmjax.runs.settings import Schedule
+from nqmjax.runs.settings import RunSchedule
 
 
 def test_intervals_wider_than_a_factor_of_two():
@@ -29,7 +29,7 @@ def test_models_far_larger_than_any_seen():
 def test_many_runs_are_counted():
     model = made_model("chinchilla")
     sizes = np.full(30, 1e7)
-    schedules = [Schedule("constant") if place % 2 else Schedule() for place in range(30)]
+    schedules = [RunSchedule("constant") if place % 2 else RunSchedule() for place in range(30)]
     lines = table_cautions(predict(model, sizes, 64, 1000, schedule=schedules))
     assert lines == ["Outside the runs fitted to (in schedule): 15 of 30 runs"]
     few = table_cautions(predict(model, [1e7, 1e9, 1e7], [64, 64, 5000], 1000))

@@ -24,7 +24,8 @@ from nqmjax.optimizers.catalogue import TEMPLATES
 from nqmjax.optimizers.methods import SGD, HeavyBall
 from nqmjax.optimizers.wrappers import Preconditioned
 from nqmjax.problem import power_law
-from nqmjax.runs.files import read_runs, read_settings
+from nqmjax.runs.files import read as read_runs
+from nqmjax.runs.files import read_settings
 from nqmjax.scaling.curves import scaling_curves
 from nqmjax.scaling.observed import read_observed
 from nqmjax.scaling.tune import tune

@@ -116,7 +116,7 @@ def _metadata(path):
 @pytest.mark.parametrize(("rate", "doubted"), [(3e-4, True), (0.3, False)])
 def test_a_recipe_in_a_networks_units_is_doubted(rate, doubted):
     recipe = nq.Plan(rate, steps=300, batch_size=8)
-    table = nq.transfer(nq.power_law(30).quantize(100), nq.SGD(0.1), recipe, 16, rules=["none"])
+    table = nq.schedules.transfer(nq.power_law(30).quantize(100), nq.SGD(0.1), recipe, 16, rules=["none"])
     assert ("is it a network's?" in " ".join(transfer_report(table).split())) == doubted
 
 

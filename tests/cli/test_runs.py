@@ -25,7 +25,7 @@ from nqmjax.runs.model_files import read_model
 from nqmjax.runs.one_law import identification
 from nqmjax.runs.plan import plan
 from nqmjax.runs.predict import predict
-from nqmjax.runs.settings import Schedule, run_settings
+from nqmjax.runs.settings import RunSchedule, run_settings
 
 FIT = ["fit", "runs.csv", "--laws", "adam-constant,chinchilla", "--starts", "2"]
 TIME = ["--seconds", "3600", "--step-seconds", "0.01", "--work-seconds", "1e-10"]
@@ -148,7 +148,7 @@ def test_predict_answers_a_file_in_its_order(run):
     how = ["--level", "0.5", "--interval", "bootstrap", "--schedule", "linear", "--warmup", "0.1"]
     assert run("predict", "model.json", "--runs", "ask.csv", *how, "--details", "--force", "-o", "answer.csv")[0] == 0
     rows = answers("answer.csv")
-    model, schedule = read_model("model.json"), Schedule("linear", 0.1)
+    model, schedule = read_model("model.json"), RunSchedule("linear", 0.1)
     again = predict(model, [1e9, 1e7], [512, 100], [2e4, 2000.5], schedule=schedule, level=0.5, interval="bootstrap")
     assert [row["outside"] for row in rows] == again.outside.values.tolist()
     assert "schedule unseen" in rows[0]["outside"]
@@ -236,7 +236,7 @@ def test_plan_with_measured_steps_and_fixed_settings(run):
     code, out, _ = run("plan", "model.json", "--seconds", "1e4", "--step-table", "times.csv", *fixed)
     assert code == 0
     limits = Limits(seconds=1e4, step_seconds=StepTable([1e7, 1e7, 1e8], [64, 128, 64], [0.1, 0.2, 1]))
-    best = plan(read_model("model.json"), limits, 1e7, 64, Schedule("linear", 0.01), level=0.5, progress=False).best
+    best = plan(read_model("model.json"), limits, 1e7, 64, RunSchedule("linear", 0.01), level=0.5, progress=False).best
     assert f"Loss {float(best.loss):.4f} nats, 50% interval {float(best.lower):.4f}" in flat(out)
     assert "linear, warmup 0.01" in flat(out)
     assert Path("nqmjax-run-plan.png").exists()

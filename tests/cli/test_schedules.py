@@ -61,7 +61,7 @@ def test_compare(run):
 def test_optimize_writes_the_plan_that_it_prints(run, arguments):
     code, out, err = run(*OPTIMIZE, *arguments, "-o", "plan.json")
     assert (code, err) == (0, "")
-    plan = nq.read_plan("plan.json")
+    plan = nq.schedules.read_plan("plan.json")
     optimizer = nq.HeavyBall(0.1, 0.9) if "heavy-ball" in arguments else nq.SGD(0.1)
     assert f"Final loss {nq.run(PROBLEM, optimizer, plan)[-1]:.6g} after {plan.total_steps:,.0f} updates" in out
     assert f"Batch ramp, start:batch: {plan.batch_ramp()}" in out
@@ -70,13 +70,13 @@ def test_optimize_writes_the_plan_that_it_prints(run, arguments):
 
 def test_batch_schedule_and_transfer_take_the_plan_from_a_file(run):
     assert run("batch-schedule", *FAMILY, "--pieces", "4")[0] == 0
-    plan = nq.read_plan("nqmjax-batch-schedule.csv")
+    plan = nq.schedules.read_plan("nqmjax-batch-schedule.csv")
     assert 2400 - 75 < plan.total_examples <= 2400
     code, out, _ = run("batch-schedule", "--plan", "nqmjax-batch-schedule.csv", "--examples", "4800", "-o", "b.csv", *SMALL)
     assert code == 0
-    assert 4800 - 75 < nq.read_plan("b.csv").total_examples <= 4800
-    assert (nq.read_plan("b.csv").batch_size % 1 == 0).all()
-    assert f"{nq.run(PROBLEM, nq.SGD(0.1), nq.read_plan('b.csv'))[-1]:.6g}" in out
+    assert 4800 - 75 < nq.schedules.read_plan("b.csv").total_examples <= 4800
+    assert (nq.schedules.read_plan("b.csv").batch_size % 1 == 0).all()
+    assert f"{nq.run(PROBLEM, nq.SGD(0.1), nq.schedules.read_plan('b.csv'))[-1]:.6g}" in out
     code, out, _ = run("transfer", "--plan", "b.csv", "--to", "2^10", *SMALL)
     assert code == 0
     assert "linear" in out

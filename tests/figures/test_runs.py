@@ -11,7 +11,7 @@ from nqmjax.figures.style import panels, write_figure
 from nqmjax.runs.fit import fit
 from nqmjax.runs.plan import RunPlan
 from nqmjax.runs.predict import predict
-from nqmjax.runs.table import make_runs
+from nqmjax.runs.table import make as make_runs
 
 BUDGETS = (1e12, 8e12, 64e12)
 SIZES, BATCHES = 1e6 * 4.0 ** np.arange(4), 2.0 ** np.arange(5, 10)

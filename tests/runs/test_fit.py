@@ -17,9 +17,9 @@ from nqmjax.runs.laws.catalogue import LAWS
 from nqmjax.runs.laws.quadratic import QuadraticLaw
 from nqmjax.runs.one_law import Basin, FittedLaw, fit_law
 from nqmjax.runs.predict import DRIFT, law_prediction, predict
-from nqmjax.runs.settings import Schedule
+from nqmjax.runs.settings import RunSchedule
 from nqmjax.runs.study import FORWARD, OUT, Fold, Study, folds
-from nqmjax.runs.table import make_runs
+from nqmjax.runs.table import make as make_runs
 
 BUDGETS = np.array([1e13, 1e14, 1e15, 1e16])
 CHEAP = {"a": Chinchilla(), "b": Kaplan()}
@@ -286,7 +286,7 @@ def test_a_model_of_runs(runs, model):
         assert [part.shape for part in interval.coordinates] == [(size, 5)] * len(model.laws)
     assert model.seen["model_size"] == (runs.model_size.min(), runs.model_size.max())
     assert model.seen["compute"] == pytest.approx((1e13, 1e16))
-    assert (model.schedule, model.learning_rate, model.compute_unit) == (Schedule(), 1.0, "parameters x examples")
+    assert (model.schedule, model.learning_rate, model.compute_unit) == (RunSchedule(), 1.0, "parameters x examples")
     assert model.compute_factor == pytest.approx(1)
     assert repr(model).startswith("RunModel of 48 runs, N ")
 
@@ -382,7 +382,7 @@ def with_and_without_zero():
     compute = np.repeat([6.0, 60.0], [36, 12]) * columns["model_size"] * columns["batch_size"] * columns["steps"]
     weight, schedules = (
         np.repeat([1.0, 0.0], [36, 12]),
-        [Schedule("linear")] * 15 + [Schedule("wsd")] * 21 + [Schedule("linear")] * 12,
+        [RunSchedule("linear")] * 15 + [RunSchedule("wsd")] * 21 + [RunSchedule("linear")] * 12,
     )
     known = {"learning_rate": np.repeat([1e-3, 1.0], [36, 12]), "schedule": schedules}
     whole = make_runs(**columns, **known, compute=compute, weight=weight)
@@ -400,7 +400,7 @@ def test_runs_of_weight_zero_teach_nothing(with_and_without_zero):
 def test_runs_of_weight_zero_are_not_usual(with_and_without_zero):
     """They do not say which schedule and which compute of N B K is usual."""
     with_zero, without = with_and_without_zero
-    assert with_zero.schedule == without.schedule == Schedule("wsd")
+    assert with_zero.schedule == without.schedule == RunSchedule("wsd")
     assert with_zero.compute_factor == pytest.approx(without.compute_factor)
 
 

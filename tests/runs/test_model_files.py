@@ -9,11 +9,11 @@ import pytest
 import xarray as xr
 from test_prediction import SETTINGS, made_model
 
-from nqmjax import Limits, plan
+from nqmjax.runs import Limits, plan
 from nqmjax.runs.laws.baselines import Chinchilla
 from nqmjax.runs.model_files import read_model, write_model
 from nqmjax.runs.predict import predict
-from nqmjax.runs.settings import Schedule
+from nqmjax.runs.settings import RunSchedule
 
 SCORES = xr.Dataset(
     {
@@ -25,11 +25,11 @@ SCORES = xr.Dataset(
     coords={"law": ["chinchilla", "kaplan", "ensemble"]},
     attrs={"units": "mean squared errors of the log loss", "runs": 48, "folds": 7},
 )
-SLOW = Schedule("wsd", 0.1, (("cooldown", 1 / 3), ("shape", "linear")))
+SLOW = RunSchedule("wsd", 0.1, (("cooldown", 1 / 3), ("shape", "linear")))
 
 
 def whole_model():
-    columns = {"scores": SCORES, "schedules": (SLOW, Schedule()), "summary": ("48 runs", "2 excluded")}
+    columns = {"scores": SCORES, "schedules": (SLOW, RunSchedule()), "summary": ("48 runs", "2 excluded")}
     model = made_model("chinchilla", "kaplan", learning_rate=1 / 3, **columns)
     unknown = {"laplace": model.intervals["laplace"]._replace(coverage=math.nan, bare_coverage=math.nan)}
     return dataclasses.replace(model, intervals={**model.intervals, **unknown})

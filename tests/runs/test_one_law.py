@@ -17,7 +17,8 @@ from nqmjax.runs.one_law import PRIOR_NOISE, _basins, fit_law, identification, l
 from nqmjax.runs.predict import Interval, RunModel, predict
 from nqmjax.runs.settings import COSINE, run_settings
 from nqmjax.runs.study import Study
-from nqmjax.runs.table import Runs, make_runs
+from nqmjax.runs.table import Runs
+from nqmjax.runs.table import make as make_runs
 
 LAWS = {"adam": QuadraticLaw(), "chinchilla": Chinchilla()}
 TRUTH = {

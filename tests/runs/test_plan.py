@@ -9,10 +9,10 @@ import pytest
 from test_prediction import made_model
 
 import nqmjax as nq
-from nqmjax import Limits, StepTable, StepTime, critical_batch_sizes, plan
+from nqmjax.runs import Limits, StepTable, StepTime, critical_batch_sizes, plan
 from nqmjax.runs.laws.base import law_inputs
 from nqmjax.runs.predict import mean_log_losses
-from nqmjax.runs.settings import Schedule, run_settings
+from nqmjax.runs.settings import RunSchedule, run_settings
 
 CLOCK = StepTime(fixed=0.05, per_work=2e-13, devices=8)
 LIMITS = {
@@ -242,11 +242,11 @@ def test_the_only_size_that_was_seen_is_kept():
 
 
 def test_the_schedule_of_the_plan():
-    constant = Schedule("constant", 0.0)
+    constant = RunSchedule("constant", 0.0)
     model, limits = MODELS["adam"], Limits(compute=1e16)
     found = plan(model, limits, schedule=constant, level=0.5, progress=False).best
     columns = [found[name].item() for name in ("model_size", "batch_size", "steps")]
-    expected = nq.predict(model, *columns, schedule=constant, level=0.5)
+    expected = nq.runs.predict(model, *columns, schedule=constant, level=0.5)
     for name in ("loss", "lower", "upper", "deviation"):
         assert found[name].item() == pytest.approx(expected[name].item(), rel=1e-12)
 

@@ -17,7 +17,7 @@ from nqmjax.runs.laws.baselines import Chinchilla, Kaplan
 from nqmjax.runs.laws.quadratic import QuadraticLaw
 from nqmjax.runs.one_law import Basin, FittedLaw
 from nqmjax.runs.predict import DRIFT, Interval, RunModel, law_prediction, predict
-from nqmjax.runs.settings import COSINE, Schedule, run_settings
+from nqmjax.runs.settings import COSINE, RunSchedule, run_settings
 
 SCALE = Scale(2e7, 256.0, 2000.0, 0.002, 32.0, 4096.0, 100.0, 2.3, 5.0)
 COORDINATES = {
@@ -178,7 +178,7 @@ def test_results_are_numpy():
 
 def test_what_is_not_said_is_the_commonest():
     """Rate and schedule are those of the model."""
-    slow = Schedule("linear", 0.1)
+    slow = RunSchedule("linear", 0.1)
     model = made_model("adam", schedules=(slow,), learning_rate=0.0007)
     implied = predict(model, SETTINGS.model_size, SETTINGS.batch_size, SETTINGS.steps)
     said = predict(model, run_settings(SETTINGS.model_size, SETTINGS.batch_size, SETTINGS.steps, 0.0007, slow))
@@ -188,7 +188,7 @@ def test_what_is_not_said_is_the_commonest():
 
 def test_schedules_matter_to_a_law_that_follows_them():
     columns = [SETTINGS.model_size, SETTINGS.batch_size, SETTINGS.steps]
-    schedules = [COSINE, Schedule("constant", 0.0)]
+    schedules = [COSINE, RunSchedule("constant", 0.0)]
     adam, chinchilla = (
         [predict(made_model(name), *columns, schedule=schedule).loss.values for schedule in schedules]
         for name in ("adam", "chinchilla")
@@ -252,19 +252,19 @@ def test_beyond_and_outside():
     ("schedule", "unseen"),
     [
         (COSINE, False),
-        (Schedule("cosine", 0.03), False),
-        (Schedule("cosine", 0.01, (("final", 0.05),)), False),
-        (Schedule("cosine", 0.3), True),
-        (Schedule("cosine", 0.01, (("final", 0.2),)), True),
-        (Schedule("linear"), True),
-        (Schedule("constant"), True),
-        (Schedule("wsd", 0.01, (("cooldown", 0.2),)), False),
-        (Schedule("wsd", 0.01, (("cooldown", 0.5),)), True),
+        (RunSchedule("cosine", 0.03), False),
+        (RunSchedule("cosine", 0.01, (("final", 0.05),)), False),
+        (RunSchedule("cosine", 0.3), True),
+        (RunSchedule("cosine", 0.01, (("final", 0.2),)), True),
+        (RunSchedule("linear"), True),
+        (RunSchedule("constant"), True),
+        (RunSchedule("wsd", 0.01, (("cooldown", 0.2),)), False),
+        (RunSchedule("wsd", 0.01, (("cooldown", 0.5),)), True),
     ],
     ids=str,
 )
 def test_schedules_that_no_run_had_are_outside(schedule, unseen):
-    model = made_model("chinchilla", schedules=(COSINE, Schedule("wsd", 0.02, (("cooldown", 0.25),))))
+    model = made_model("chinchilla", schedules=(COSINE, RunSchedule("wsd", 0.02, (("cooldown", 0.25),))))
     found = predict(model, 1e7, 64, 1000, schedule=schedule).outside.item()
     assert found == ("schedule unseen" if unseen else "")
     mixed = predict(model, 1e7, [64, 64, 5000], 1000, schedule=[COSINE, schedule, COSINE]).outside.values.tolist()

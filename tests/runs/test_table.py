@@ -9,28 +9,30 @@ import pytest
 
 from nqmjax import schedules
 from nqmjax._tools.datasets import load_dataset, save_dataset
-from nqmjax.runs.files import read_runs, read_settings
-from nqmjax.runs.settings import RunSettings, Schedule, run_settings
-from nqmjax.runs.table import Excluded, make_runs
+from nqmjax.runs.files import read as read_runs
+from nqmjax.runs.files import read_settings
+from nqmjax.runs.settings import RunSchedule, RunSettings, run_settings
+from nqmjax.runs.table import Excluded
+from nqmjax.runs.table import make as make_runs
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "llm_runs_train.csv"
 
 FAMILIES = [
-    Schedule("constant", 0.0),
-    Schedule("constant", 0.05),
-    Schedule("linear", 0.01),
-    Schedule("linear", 0.2, (("final", 0.1),)),
-    Schedule("cosine", 0.01),
-    Schedule("cosine", 0.0, (("final", 0.3),)),
-    Schedule("exponential", 0.02, (("final", 0.001),)),
-    Schedule("inverse_sqrt", 0.01),
-    Schedule("inverse_sqrt", 0.0, (("timescale", 0.003),)),
-    Schedule("wsd", 0.01, (("cooldown", 0.13),)),
-    *(Schedule("wsd", 0.01, (("cooldown", 0.4), ("shape", shape))) for shape in ("linear", "cosine", "sqrt", "exponential")),
-    Schedule("step_decay", 0.01),
-    Schedule("step_decay", 0.0, (("factor", 3.0), ("drops", 4))),
+    RunSchedule("constant", 0.0),
+    RunSchedule("constant", 0.05),
+    RunSchedule("linear", 0.01),
+    RunSchedule("linear", 0.2, (("final", 0.1),)),
+    RunSchedule("cosine", 0.01),
+    RunSchedule("cosine", 0.0, (("final", 0.3),)),
+    RunSchedule("exponential", 0.02, (("final", 0.001),)),
+    RunSchedule("inverse_sqrt", 0.01),
+    RunSchedule("inverse_sqrt", 0.0, (("timescale", 0.003),)),
+    RunSchedule("wsd", 0.01, (("cooldown", 0.13),)),
+    *(RunSchedule("wsd", 0.01, (("cooldown", 0.4), ("shape", shape))) for shape in ("linear", "cosine", "sqrt", "exponential")),
+    RunSchedule("step_decay", 0.01),
+    RunSchedule("step_decay", 0.0, (("factor", 3.0), ("drops", 4))),
 ]
 
 
@@ -98,42 +100,42 @@ def test_pieces_converge_to_the_multipliers(schedule):
 
 def test_pieces_of_one_multiplier_are_one():
     for schedule, expected in {
-        Schedule("constant", 0.0): ([1.0], [1.0]),
-        Schedule("constant", 0.02): ([0.02, 0.98], [0.5, 1.0]),
-        Schedule("step_decay", 0.0, (("drops", 2),)): ([0.5, 0.25, 0.25], [1.0, 0.5, 0.25]),
-        Schedule("wsd", 0.0, (("cooldown", 0.25), ("final", 0.0))): ([0.75, 0.25], [1.0, 0.5]),
+        RunSchedule("constant", 0.0): ([1.0], [1.0]),
+        RunSchedule("constant", 0.02): ([0.02, 0.98], [0.5, 1.0]),
+        RunSchedule("step_decay", 0.0, (("drops", 2),)): ([0.5, 0.25, 0.25], [1.0, 0.5, 0.25]),
+        RunSchedule("wsd", 0.0, (("cooldown", 0.25), ("final", 0.0))): ([0.75, 0.25], [1.0, 0.5]),
     }.items():
         for found, values in zip(schedule.pieces(4), expected, strict=True):
             np.testing.assert_allclose(found, values, atol=5e-4)
 
 
 def test_a_short_warm_up_is_there_however_few_the_pieces():
-    shares, multipliers = Schedule("cosine", 1e-6).pieces()
+    shares, multipliers = RunSchedule("cosine", 1e-6).pieces()
     assert shares[0] == pytest.approx(1 / 24_000)
     assert multipliers[0] == 0.5
-    shares, multipliers = Schedule("cosine", 0.9999999).pieces(2)
+    shares, multipliers = RunSchedule("cosine", 0.9999999).pieces(2)
     np.testing.assert_allclose(shares @ multipliers, 0.5, atol=1e-3)
 
 
 def test_defaults_of_schedules():
-    assert Schedule() == ("cosine", 0.01, ())
-    assert str(Schedule()) == "cosine, warmup 0.01"
-    assert len(Schedule().pieces()[0]) == 25
+    assert RunSchedule() == ("cosine", 0.01, ())
+    assert str(RunSchedule()) == "cosine, warmup 0.01"
+    assert len(RunSchedule().pieces()[0]) == 25
 
 
 BAD_SCHEDULES = [
-    (Schedule("cosin"), ["'cosin'", "did you mean 'cosine'?"]),
-    (Schedule(warmup=1.0), ["schedule.warmup is 1.0", "below 1"]),
-    (Schedule(warmup=500), ["schedule.warmup is 500", "share of the run", "divide it by those of the run"]),
-    (Schedule(warmup=math.nan), ["schedule.warmup is nan"]),
-    (Schedule(warmup="1%"), ["schedule.warmup is '1%'", "number"]),
-    (Schedule("cosine", options=(("cooldown", 0.2),)), ["'cooldown'", "the options of cosine are: final"]),
-    (Schedule("cosine", options=(("warmup", 0.2),)), ["'warmup'", "the options of cosine are: final"]),
-    (Schedule("constant", options=(("momentum", 0.2),)), ["'momentum'", "the options of constant are: none"]),
-    (Schedule("cosine", options=("final", 0.2)), ["schedule.options", "pairs"]),
-    (Schedule("cosine", options={"final": 0.2}), ["schedule.options", "{'final': 0.2}", "pairs"]),
-    (Schedule("cosine", options=(("final", 2.0),)), ["final is 2.0", "0 to 1"]),
-    (Schedule("inverse_sqrt", 0.0), ["schedule.warmup is 0.0", "timescale"]),
+    (RunSchedule("cosin"), ["'cosin'", "did you mean 'cosine'?"]),
+    (RunSchedule(warmup=1.0), ["schedule.warmup is 1.0", "below 1"]),
+    (RunSchedule(warmup=500), ["schedule.warmup is 500", "share of the run", "divide it by those of the run"]),
+    (RunSchedule(warmup=math.nan), ["schedule.warmup is nan"]),
+    (RunSchedule(warmup="1%"), ["schedule.warmup is '1%'", "number"]),
+    (RunSchedule("cosine", options=(("cooldown", 0.2),)), ["'cooldown'", "the options of cosine are: final"]),
+    (RunSchedule("cosine", options=(("warmup", 0.2),)), ["'warmup'", "the options of cosine are: final"]),
+    (RunSchedule("constant", options=(("momentum", 0.2),)), ["'momentum'", "the options of constant are: none"]),
+    (RunSchedule("cosine", options=("final", 0.2)), ["schedule.options", "pairs"]),
+    (RunSchedule("cosine", options={"final": 0.2}), ["schedule.options", "{'final': 0.2}", "pairs"]),
+    (RunSchedule("cosine", options=(("final", 2.0),)), ["final is 2.0", "0 to 1"]),
+    (RunSchedule("inverse_sqrt", 0.0), ["schedule.warmup is 0.0", "timescale"]),
 ]
 
 
@@ -147,8 +149,8 @@ def test_faults_of_schedules(table, schedule, parts):
 
 
 def test_faults_of_counts():
-    names(message(Schedule().pieces, 0), "count is 0", "at least 1")
-    names(message(Schedule().pieces, 2.5), "count is 2.5", "whole")
+    names(message(RunSchedule().pieces, 0), "count is 0", "at least 1")
+    names(message(RunSchedule().pieces, 2.5), "count is 2.5", "whole")
 
 
 # Settings
@@ -160,7 +162,7 @@ def test_settings_are_broadcast_and_flattened():
     np.testing.assert_array_equal(settings.batch_size, [32, 64, 128] * 2)
     np.testing.assert_array_equal(settings.steps, [500] * 6)
     np.testing.assert_array_equal(settings.learning_rate, [0.1] * 6)
-    assert settings.schedule == (Schedule(),) * 6
+    assert settings.schedule == (RunSchedule(),) * 6
     assert all(getattr(settings, name).dtype == np.float64 for name in ("model_size", "batch_size", "steps", "learning_rate"))
     assert len(settings) == 6
     assert len(run_settings(1000, 1, 1)) == 1
@@ -176,7 +178,7 @@ def test_settings_are_copies():
 
 
 def test_a_schedule_for_each_run():
-    several = [Schedule("linear"), Schedule("wsd")]
+    several = [RunSchedule("linear"), RunSchedule("wsd")]
     settings = run_settings([1e6, 1e7], 64, 100, schedule=several)
     assert settings.schedule == tuple(several)
     assert settings.select([False, True]).schedule == (several[1],)
@@ -211,8 +213,8 @@ def test_selected_settings():
         ({"model_size": [1e6, 1e7], "steps": [1, 2, 3]}, ["model_size (2,)", "steps (3,)", "one for each run"]),
         ({"batch_size": []}, ["the number of runs is 0"]),
         ({"schedule": "cosine"}, ["schedule is 'cosine'", "give a Schedule"]),
-        ({"schedule": [Schedule(), None]}, ["schedule is None", "give a Schedule"]),
-        ({"schedule": [Schedule()] * 2, "steps": [1, 2, 3]}, ["schedule (2,)", "steps (3,)"]),
+        ({"schedule": [RunSchedule(), None]}, ["schedule is None", "give a Schedule"]),
+        ({"schedule": [RunSchedule()] * 2, "steps": [1, 2, 3]}, ["schedule (2,)", "steps (3,)"]),
     ],
 )
 def test_faults_of_settings(change, parts):
@@ -269,7 +271,7 @@ def test_faults_of_runs(change, parts):
     [
         {"loss": [3.0, 3.1, 3.2]},
         {"learning_rate": [0.1, 0.2, 0.3]},
-        {"schedule": [Schedule("linear"), Schedule("cosine"), Schedule("linear", 0.0)]},
+        {"schedule": [RunSchedule("linear"), RunSchedule("cosine"), RunSchedule("linear", 0.0)]},
         {"batch_size": [1, 2, 3]},
     ],
     ids=lambda change: next(iter(change)),
@@ -340,7 +342,7 @@ def test_runs_print_as_one_line():
 
 
 def test_runs_as_a_dataset(tmp_path):
-    runs = some_runs(compute=[1, 2, 3], schedule=Schedule("wsd", options=(("final", 0.1),)), group=["a", "", "b"])
+    runs = some_runs(compute=[1, 2, 3], schedule=RunSchedule("wsd", options=(("final", 0.1),)), group=["a", "", "b"])
     runs = runs.where([True, False, True], "diverged")
     save_dataset(runs.to_dataset(), tmp_path / "runs.nc")
     table = load_dataset(tmp_path / "runs.nc")
@@ -378,12 +380,12 @@ def test_all_columns_come_back(table):
 
 
 def test_absent_columns_take_their_defaults(table):
-    runs = read_runs(table("K,loss,B,N\n1000,3.25,64,1e6\n"), Schedule("linear"))
+    runs = read_runs(table("K,loss,B,N\n1000,3.25,64,1e6\n"), RunSchedule("linear"))
     np.testing.assert_array_equal(runs.settings.learning_rate, [1])
     np.testing.assert_array_equal(runs.weight, [1])
     np.testing.assert_array_equal(runs.group, [""])
     np.testing.assert_array_equal(runs.compute, [64e9])
-    assert runs.settings.schedule == (Schedule("linear"),)
+    assert runs.settings.schedule == (RunSchedule("linear"),)
     assert runs.compute_unit == "parameters x examples"
     assert runs.excluded == ()
 
@@ -392,19 +394,19 @@ def test_schedules_of_files(table):
     path = table(
         "N,B,K,schedule,warmup,final,cooldown\n1e6,1,1,,,,\n1e6,1,1,cosine,0,0,\n1e6,1,1,wsd,,,0.5\n1e6,1,1,wsd,0.1,,\n"
     )
-    default = Schedule("wsd", 0.02, (("cooldown", 0.3), ("shape", "sqrt"), ("final", 0.2)))
+    default = RunSchedule("wsd", 0.02, (("cooldown", 0.3), ("shape", "sqrt"), ("final", 0.2)))
     own, cosine, longer, warm = read_settings(path, default).schedule
     assert own == default
-    assert cosine == Schedule("cosine", 0.0, (("final", 0.0),))
-    assert longer == Schedule("wsd", 0.02, (("cooldown", 0.5), ("shape", "sqrt"), ("final", 0.2)))
+    assert cosine == RunSchedule("cosine", 0.0, (("final", 0.0),))
+    assert longer == RunSchedule("wsd", 0.02, (("cooldown", 0.5), ("shape", "sqrt"), ("final", 0.2)))
     assert warm == default._replace(warmup=0.1)
 
 
 def test_options_of_the_default_hold_for_the_families_that_have_them(table):
     path = table("N,B,K,schedule\n1e6,1,1,linear\n1e6,1,1,constant\n")
-    linear, constant = read_settings(path, Schedule("wsd", 0.0, (("cooldown", 0.3), ("final", 0.2)))).schedule
-    assert linear == Schedule("linear", 0.0, (("final", 0.2),))
-    assert constant == Schedule("constant", 0.0)
+    linear, constant = read_settings(path, RunSchedule("wsd", 0.0, (("cooldown", 0.3), ("final", 0.2)))).schedule
+    assert linear == RunSchedule("linear", 0.0, (("final", 0.2),))
+    assert constant == RunSchedule("constant", 0.0)
 
 
 @pytest.mark.parametrize("column", ["exclude", "filtered"])

@@ -5,7 +5,8 @@ import nqmjax as nq
 from nqmjax import schedules
 from nqmjax.schedules.budget import budget_curve, budget_regimes
 from nqmjax.schedules.caps import caps_of_pieces, learning_rate_cap
-from nqmjax.schedules.compare import COMPARED, compare_schedules, tune_family
+from nqmjax.schedules.compare import COMPARED, tune_family
+from nqmjax.schedules.compare import compare as compare_schedules
 from nqmjax.schedules.transfers import stretched, transfer
 
 PAPER = nq.power_law(10_000).quantize(100)

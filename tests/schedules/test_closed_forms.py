@@ -10,7 +10,7 @@ from nqmjax.schedules.closed_forms import noise_weights
 def test_rates_are_optimal_where_they_are_small(exponent, batch_size, steps):
     """One piece per update against the numerical optimum, where no rate times curvature exceeds 0.1."""
     problem = nq.power_law(30, exponent=exponent, initial=0.02)
-    closed = nq.closed_form_rates(problem, nq.SGD(0.1), batch_size, steps)
+    closed = nq.schedules.closed_form_rates(problem, nq.SGD(0.1), batch_size, steps)
     assert closed.learning_rate.max() * problem.curvature[0] <= 0.1
     best = nq.optimize_schedule(problem, nq.SGD(0.1), batch_size, steps, pieces=steps)
     assert best.converged
@@ -22,7 +22,7 @@ def test_rates_are_optimal_where_they_are_small(exponent, batch_size, steps):
 def test_batch_sizes_are_optimal(optimizer):
     problem = nq.power_law(10)
     plan = nq.Plan([0.3, 0.2, 0.1, 0.05], steps=[50, 20, 40, 30], batch_size=16)
-    found = nq.optimal_batch_sizes(problem, optimizer, plan, examples=1400, smallest=2, largest=25)
+    found = nq.schedules.optimal_batch_sizes(problem, optimizer, plan, examples=1400, smallest=2, largest=25)
     assert found.total_examples == pytest.approx(1400, rel=1e-9)
     assert found.batch_size.min() >= 2
     assert found.batch_size.max() <= 25
@@ -62,17 +62,17 @@ def test_risk_is_affine_in_the_inverse_batch_sizes():
 def test_bad_budgets(arguments, message):
     plan = nq.Plan([0.3, 0.2], steps=[100, 40], batch_size=16)
     with pytest.raises(ValueError, match=message):
-        nq.optimal_batch_sizes(nq.power_law(10), nq.SGD(0.1), plan, **arguments)
+        nq.schedules.optimal_batch_sizes(nq.power_law(10), nq.SGD(0.1), plan, **arguments)
 
 
 def test_plans_that_diverge_are_named():
     plan = nq.Plan([3.0, 3.0], steps=1000, batch_size=16)
     with pytest.raises(ValueError, match="it diverges: lower its learning rates"):
-        nq.optimal_batch_sizes(nq.power_law(10), nq.SGD(0.1), plan, examples=32_000)
+        nq.schedules.optimal_batch_sizes(nq.power_law(10), nq.SGD(0.1), plan, examples=32_000)
     # 50 updates at a rate of 5 come to a risk of 1e58, which is a number but no plan.
     with pytest.raises(ValueError, match=r"final risk of the plan is .*e.5.: it diverges: keep rates below the stability edge"):
-        nq.optimal_batch_sizes(nq.power_law(10), nq.SGD(0.1), plan.replace(learning_rate=5.0, steps=25), examples=800)
+        nq.schedules.optimal_batch_sizes(nq.power_law(10), nq.SGD(0.1), plan.replace(learning_rate=5.0, steps=25), examples=800)
     near = nq.power_law(10, initial=1e-6)  # where noise takes a stable plan above its start, it is kept
-    nq.optimal_batch_sizes(near, nq.SGD(0.1), plan.replace(learning_rate=0.5), examples=32_000)
+    nq.schedules.optimal_batch_sizes(near, nq.SGD(0.1), plan.replace(learning_rate=0.5), examples=32_000)
     with pytest.raises(ValueError, match="examples is inf"):
-        nq.optimal_batch_sizes(nq.power_law(10), nq.SGD(0.1), plan.replace(learning_rate=0.1), examples=np.inf)
+        nq.schedules.optimal_batch_sizes(nq.power_law(10), nq.SGD(0.1), plan.replace(learning_rate=0.1), examples=np.inf)

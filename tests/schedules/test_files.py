@@ -87,7 +87,7 @@ def test_exports_check_their_plan(call, message):
 def test_files_come_back_as_they_were_with_whole_batch_sizes(tmp_path, name):
     plan = PLAN.replace(batch_size=[8, 1 / 3 + 8, 16], learning_rate=[1 / 3, 1e-9, 0.1])
     plan.write(tmp_path / name)
-    back = nq.read_plan(tmp_path / name)
+    back = nq.schedules.read_plan(tmp_path / name)
     np.testing.assert_array_equal(back.steps, plan.steps)
     np.testing.assert_array_equal(back.batch_size, [8, 8, 16])
     for column in plan.hyperparameters:
@@ -115,7 +115,7 @@ def test_bad_csv(tmp_path, text, message):
     path = tmp_path / "plan.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
-        nq.read_plan(path)
+        nq.schedules.read_plan(path)
 
 
 @pytest.mark.parametrize(
@@ -131,4 +131,4 @@ def test_bad_json(tmp_path, text, message):
     path = tmp_path / "plan.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
-        nq.read_plan(path)
+        nq.schedules.read_plan(path)

@@ -63,7 +63,7 @@ def test_rates_and_batch_sizes_together_beat_either_alone():
     problem, optimizer, steps, batch = nq.power_law(100), nq.SGD(0.1), 500, 32
     rates = nq.optimize_schedule(problem, optimizer, batch, steps, pieces=8)
     constant = nq.Plan(np.full(8, 0.05), rates.plan.steps, batch)
-    batches = nq.optimal_batch_sizes(problem, optimizer, constant, examples=steps * batch)
+    batches = nq.schedules.optimal_batch_sizes(problem, optimizer, constant, examples=steps * batch)
     joint = nq.optimize_schedule(problem, optimizer, batch, steps, pieces=8, examples=steps * batch)
     assert joint.converged
     assert joint.plan.total_examples == pytest.approx(steps * batch, rel=1e-9)
@@ -120,7 +120,7 @@ def test_searches_of_like_lengths_compile_once():
 @pytest.mark.parametrize("optimizer", [nq.SGD(0.1), nq.HeavyBall(0.1, 0.9), nq.Averaged(nq.SGD(0.1), 0.9)])
 def test_many_runs_at_once_are_as_good_as_one_by_one(optimizer):
     problem, batches, steps = nq.power_law(50), [2, 64, 4096], [3000, 2000, 1000]
-    many = nq.optimize_rates(problem, optimizer, batches, steps, pieces=5)
+    many = nq.schedules.optimize_rates(problem, optimizer, batches, steps, pieces=5)
     assert many.converged.all()
     for i, (batch, count) in enumerate(zip(batches, steps, strict=True)):
         one = nq.optimize_schedule(problem, optimizer, batch, count, pieces=5)
@@ -128,7 +128,7 @@ def test_many_runs_at_once_are_as_good_as_one_by_one(optimizer):
         plan = nq.Plan(many.learning_rate[i], many.steps[i], batch)
         assert nq.run(problem, optimizer, plan)[-1] == pytest.approx(many.risk[i], rel=1e-9)
     with pytest.raises(ValueError, match="max_learning_rate is inf"):
-        nq.optimize_rates(problem, optimizer, batches, 100, max_learning_rate=np.inf)
+        nq.schedules.optimize_rates(problem, optimizer, batches, 100, max_learning_rate=np.inf)
 
 
 def test_without_noise_the_largest_rates_are_best():

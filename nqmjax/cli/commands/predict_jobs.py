@@ -10,7 +10,7 @@ import xarray as xr
 from nqmjax import runs as nq_runs
 from nqmjax._tools import check_output, require, write_atomically
 from nqmjax.cli.reports import LETTERS, answers_report, run_report, with_command
-from nqmjax.runs import RunModel, Schedule, read_model, read_settings
+from nqmjax.runs import RunModel, RunSchedule, read_model, read_settings
 from nqmjax.schedules import read_plan
 
 
@@ -89,11 +89,11 @@ def _one(model: RunModel, run: Run, schedule: tuple[str | None, float | None], a
     return run_report(with_command(table).isel(run=0), model, f"{run.plan}, {plan.pieces} piece{'s' * (plan.pieces != 1)}")
 
 
-def model_schedule(model: RunModel, family: str | None, warmup: float | None) -> Schedule:
+def model_schedule(model: RunModel, family: str | None, warmup: float | None) -> RunSchedule:
     """The schedule of the options, that of the runs fitted to where they say nothing."""
     schedule = model.schedule
     if family is not None and family != schedule.family:
-        schedule = Schedule(family, schedule.warmup)
+        schedule = RunSchedule(family, schedule.warmup)
     return schedule if warmup is None else schedule._replace(warmup=warmup)
 
 

@@ -23,15 +23,15 @@ from nqmjax.runs import (
     RunModel,
     RunPlan,
     Runs,
-    Schedule,
+    RunSchedule,
     StepTable,
     StepTime,
     critical_batch_sizes,
     predict,
     read_model,
-    read_runs,
     write_model,
 )
+from nqmjax.runs import read as read_runs
 
 STEP_NAMES = ("N", "B", "seconds")
 STEP_COLUMNS = Columns(STEP_NAMES, STEP_NAMES, ALIASES | {"seconds": ("stepseconds", "time", "steptime", "secondsperstep")})
@@ -102,7 +102,7 @@ def plan_table(plan: RunPlan) -> xr.Dataset:
 
 def _read(path: Path, reading: RunOptions) -> Runs:
     most = MAX_LOSS if reading.max_loss is None else reading.max_loss
-    return read_runs(path, Schedule(reading.schedule, reading.warmup), most)
+    return read_runs(path, RunSchedule(reading.schedule, reading.warmup), most)
 
 
 def _laws(words: Sequence[str]) -> list[str]:
@@ -156,7 +156,7 @@ def _step_table(path: Path) -> StepTable:
     return StepTable(*(table.columns[name] for name in STEP_COLUMNS.required))
 
 
-def _critical(model: RunModel, plan: RunPlan, schedule: Schedule) -> xr.Dataset | str:
+def _critical(model: RunModel, plan: RunPlan, schedule: RunSchedule) -> xr.Dataset | str:
     """Critical batch sizes at the best model size, or why there are none."""
     try:
         return critical_batch_sizes(model, float(plan.best.model_size), schedule=schedule)

@@ -28,13 +28,13 @@ from nqmjax.schedules import (
     TimedPlan,
     best_plan_in_time,
     chosen_cap,
-    compare_schedules,
     fastest_plan,
     optimal_batch_sizes,
     optimize_schedule,
     run,
     steps_to_target_with_schedule,
 )
+from nqmjax.schedules import compare as compare_schedules
 
 
 def build_problem(options: ProblemOptions | None) -> NoisyQuadratic:

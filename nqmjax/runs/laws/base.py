@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nqmjax.runs.laws.sums import COARSE, Rule
-from nqmjax.runs.settings import RunSettings, Schedule
+from nqmjax.runs.settings import RunSchedule, RunSettings
 from nqmjax.runs.table import Runs
 
 PIECES = 24
@@ -95,8 +95,8 @@ class Law(abc.ABC):
 def scale_of(runs: Runs) -> Scale:
     """The scale of runs, those of weight 0 apart.
 
-    >>> from nqmjax.runs import make_runs
-    >>> scale_of(make_runs([1e6, 4e6], 64, [1000, 500], [3.1, 3.3])).model_size
+    >>> from nqmjax.runs import make
+    >>> scale_of(make([1e6, 4e6], 64, [1000, 500], [3.1, 3.3])).model_size
     2000000.0
     """
     known = runs.weight > 0
@@ -112,7 +112,7 @@ def scale_of(runs: Runs) -> Scale:
 
 def law_inputs(settings: RunSettings, pieces: int = PIECES) -> Inputs:
     """Settings as a law takes them; schedules of fewer pieces than others are filled up with empty ones."""
-    distinct: dict[Schedule, int] = {}
+    distinct: dict[RunSchedule, int] = {}
     which = [distinct.setdefault(schedule, len(distinct)) for schedule in settings.schedule]
     cut = [_pieces(schedule, pieces) for schedule in distinct]
     longest = max(len(shares) for shares, _ in cut)
@@ -123,7 +123,7 @@ def law_inputs(settings: RunSettings, pieces: int = PIECES) -> Inputs:
 
 
 @functools.lru_cache(maxsize=256)
-def _pieces(schedule: Schedule, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _pieces(schedule: RunSchedule, count: int) -> tuple[np.ndarray, np.ndarray]:
     return schedule.pieces(count)
 
 

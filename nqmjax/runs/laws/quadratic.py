@@ -51,8 +51,8 @@ class QuadraticLaw(Law):
     """The noisy quadratic system with the options that this module's docstring lists.
 
     >>> from nqmjax.runs import scale_of
-    >>> from nqmjax.runs import make_runs
-    >>> scale = scale_of(make_runs([1e6, 4e6], 64, [1000, 500], [3.1, 3.3]))
+    >>> from nqmjax.runs import make
+    >>> scale = scale_of(make([1e6, 4e6], 64, [1000, 500], [3.1, 3.3]))
     >>> [parameter.name for parameter in QuadraticLaw().parameters(scale)]
     ['irreducible', 'initial', 'p', 'q', 'progress', 'noise', 'B0']
     """

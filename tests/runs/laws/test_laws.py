@@ -14,8 +14,8 @@ from nqmjax.runs.laws.baselines import Chinchilla, Kaplan
 from nqmjax.runs.laws.kernel import Pieces, expm1, piece_sums
 from nqmjax.runs.laws.quadratic import QuadraticLaw
 from nqmjax.runs.laws.sums import FINE
-from nqmjax.runs.settings import Schedule, run_settings
-from nqmjax.runs.table import make_runs
+from nqmjax.runs.settings import RunSchedule, run_settings
+from nqmjax.runs.table import make as make_runs
 
 EVERYTHING = {"free_noise": True, "noise_by_size": None, "rate_by_size": True, "delay": True, "weight_norm": True}
 QUADRATIC = {
@@ -98,7 +98,12 @@ def large_runs():
     rng = np.random.default_rng(5)
     sizes, batches = np.geomspace(2.5e5, 2.56e8, RUNS), rng.permutation(np.geomspace(24, 24576, RUNS))
     steps, rates = rng.permutation(np.geomspace(39, 40000, RUNS)), rng.permutation(np.geomspace(1e-4, 1e-2, RUNS))
-    schedules = [Schedule(), Schedule("constant", 0.0), Schedule("wsd"), Schedule("linear", options=(("final", 0.1),))] * 2
+    schedules = [
+        RunSchedule(),
+        RunSchedule("constant", 0.0),
+        RunSchedule("wsd"),
+        RunSchedule("linear", options=(("final", 0.1),)),
+    ] * 2
     return make_runs(sizes, batches, steps, np.geomspace(5.0, 2.5, RUNS), rates, schedules[:RUNS])
 
 
@@ -285,7 +290,7 @@ def test_the_bias_of_small_rates_is_a_power_law(discrete):
     p, q, rate = 1.3, 1.2, 0.25
     law = QuadraticLaw(discrete=discrete, adaptive=False, noise_by_size=0.0)
     times = 2.0 ** (np.arange(1, 5) if not discrete else np.arange(8, 16))
-    settings = run_settings(1e13, 1.0, times / rate, schedule=Schedule("constant", 0.0))
+    settings = run_settings(1e13, 1.0, times / rate, schedule=RunSchedule("constant", 0.0))
     loss_parts = jax.jit(lambda point: law.parts(point, law_inputs(settings), Scale(), FINE), compiler_options=QUICKLY)
     found = loss_parts(plain_point(law, Scale(), p, q, np.log(rate)))
     excess = 2 / zeta(p, 1)
@@ -311,7 +316,7 @@ def test_two_dozen_pieces_make_a_cosine(name):
 @pytest.mark.parametrize("name", ["everything", "Chinchilla"])
 def test_tables_of_several_schedules_are_each_alone(name):
     law, scale = LAWS[name], scale_of(large_runs())
-    constant, cosine, wsd = Schedule("constant", 0.0), Schedule(), Schedule("wsd", 0.05)
+    constant, cosine, wsd = RunSchedule("constant", 0.0), RunSchedule(), RunSchedule("wsd", 0.05)
     schedules = [constant, cosine, wsd, cosine, constant]
     columns = np.geomspace(2.5e5, 2.56e8, 5), np.geomspace(2e4, 2e2, 5), np.geomspace(100, 40000, 5)
     point = np.array([parameter.mean for parameter in law.parameters(scale)])
@@ -333,7 +338,7 @@ def test_coordinates_mean_the_same_at_every_size(size):
     law = QuadraticLaw(follow_schedule=False, adaptive=False, noise_by_size=0.0)
     x = {"irreducible": 0.3, "initial": 1.2, "p": -1.0, "q": np.log(0.5), "progress": -1.0, "noise": -2.5}
     point = np.array([x[name] for name in law.names])
-    settings = run_settings([size, size, size, size - 1], 32.0, [1e-9, 1e10, 1e8, 1e8], 3e-4, Schedule("constant", 0.0))
+    settings = run_settings([size, size, size, size - 1], 32.0, [1e-9, 1e10, 1e8, 1e8], 3e-4, RunSchedule("constant", 0.0))
     loss_parts = jax.jit(functools.partial(law.parts, rule=FINE), compiler_options=QUICKLY)
     found = jax.tree.map(np.asarray, loss_parts(point, law_inputs(settings), scale))
     assert found["bias"][0] + found["approximation"][0] == pytest.approx(np.exp(1.2), rel=1e-6)
