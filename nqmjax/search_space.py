@@ -7,6 +7,7 @@ momentum), `log(1 - x)` for a momentum or a decay `x`, and the value itself for 
 import dataclasses
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -29,10 +30,10 @@ class Axis:
     edges: tuple[bool, bool]
 
     @classmethod
-    def of(cls, name: str, problem: NoisyQuadratic, template: LinearOptimizer, names: list[str]) -> "Axis":
+    def of(cls, name: str, lowest: float, highest: float) -> "Axis":
+        """Of a hyperparameter; the two ends are those of the stable rates."""
         kind = name.split(".")[-1]
         if kind == "learning_rate":
-            lowest, highest = _stable_rates(problem, template, names)
             ends = np.log(lowest * RATE_SPAN), np.log(highest)
             count = 1 + round(40 * (ends[1] - ends[0]) / -np.log(RATE_SPAN))
             return cls(name, np.linspace(*ends, count), np.exp, True, (True, True))
@@ -46,11 +47,12 @@ class Space:
 
     def __init__(self, problem: NoisyQuadratic, template: LinearOptimizer, names: list[str]) -> None:
         self.template = template
-        self.axes = [Axis.of(name, problem, template, names) for name in names]
+        self.rate = names.index("learning_rate") if "learning_rate" in names else None
+        lowest, highest, self.largest_step = _stable_rates(problem, template, names) if self.rate is not None else (1.0, 1.0, 1.0)
+        self.axes = [Axis.of(name, lowest, highest) for name in names]
         self.low = np.array([axis.points[0] for axis in self.axes])
         self.high = np.array([axis.points[-1] for axis in self.axes])
         self.spacing = np.array([axis.points[1] - axis.points[0] for axis in self.axes])
-        self.rate = names.index("learning_rate") if "learning_rate" in names else None
 
     def grid(self, stride: int) -> np.ndarray:
         """All points of the grid, or every `stride`-th along each axis."""
@@ -69,8 +71,10 @@ class Space:
         share = (0.5 + order * root ** -np.arange(1.0, len(self.axes) + 1)) % 1
         logarithmic = np.array([axis.rescales for axis in self.axes])
         with np.errstate(divide="ignore"):
-            points = np.where(logarithmic, self.high + 2 * np.log(share), self.low + (self.high - self.low) * share)
-        return np.maximum(points, self.low)
+            points = np.maximum(np.where(logarithmic, self.high + 2 * np.log(share), 1 - share**2), self.low)
+        if self.rate is not None:
+            points[:, self.rate] += np.log(self.largest_step) - self.high[self.rate] - np.log(_first_step(self.optimizer(points)))
+        return np.clip(points, self.low, self.high)
 
     def optimizer(self, points: np.ndarray) -> LinearOptimizer:
         """The template at each point."""
@@ -98,14 +102,24 @@ class Space:
         return np.log(np.where(np.isfinite(ratio), ratio, 1.0))
 
 
-def _stable_rates(problem: NoisyQuadratic, template: LinearOptimizer, names: list[str]) -> tuple[float, float]:
-    """The least and the greatest of the stability edges at settings of the other hyperparameters, with a margin of a tenth."""
+def _first_step(optimizer: LinearOptimizer) -> Any:
+    """How far the first update moves the parameter, per unit of the rate and of the gradient; 1 if it does not move it."""
+    ratio = -optimizer.change(optimizer.initial(0.0), 1.0)[0] / hyperparameters(optimizer)["learning_rate"]
+    return np.where(np.isfinite(ratio) & (ratio > 0), ratio, 1.0)
+
+
+def _stable_rates(problem: NoisyQuadratic, template: LinearOptimizer, names: list[str]) -> tuple[float, float, float]:
+    """The least and the greatest of the stability edges at settings of the other hyperparameters, and the greatest first step
+    at such an edge, with a margin of a tenth.
+    """
     curvature = np.asarray(problem.curvature)
     steepest = float(curvature[np.argmax(template.gradient_scale(curvature) * curvature)])
     if steepest == 0:
-        return 1.0, 1.0
+        return 1.0, 1.0, 1.0
     others = [name for name in names if name != "learning_rate"]
     corners = {name: (0.0, 0.5, 1.0 if name.split(".")[-1] == "nu" else 1 - SLOWEST) for name in others}
     settings = [dict(zip(corners, corner, strict=True)) for corner in itertools.product(*corners.values())]
-    edges = [stability_edge(template.replace(**{**setting, "learning_rate": 1.0}), steepest) for setting in settings]
-    return 1.1 * min(edges), 1.1 * max(edges)
+    optimizers = [template.replace(**{**setting, "learning_rate": 1.0}) for setting in settings]
+    edges = np.array([stability_edge(optimizer, steepest) for optimizer in optimizers])
+    steps = edges * [_first_step(optimizer) for optimizer in optimizers]
+    return 1.1 * edges.min(), 1.1 * edges.max(), 1.1 * steps.max()
