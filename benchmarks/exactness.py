@@ -7,7 +7,7 @@ import sys
 from common import HERE, quick, report
 
 sys.path.insert(0, str(HERE.parent / "tests"))
-import random_cells
+import helpers
 
 SEEDS = 12
 CELLS = 25
@@ -23,7 +23,7 @@ DONE = HERE / "records" / "exactness.jsonl"
 def main() -> None:
     small = quick(__doc__.splitlines()[0])
     done = {} if small or not DONE.exists() else dict(json.loads(line) for line in DONE.read_text().splitlines())
-    totals = {name: random_cells.Tally() for name in random_cells.OPTIMIZERS}
+    totals = {name: helpers.Tally() for name in helpers.OPTIMIZERS}
     for number in range(2 if small else SEEDS + PIECES):
         for name in totals:
             label = f"{name}, {number}"
@@ -33,9 +33,9 @@ def main() -> None:
                 if not small:
                     with DONE.open("a") as file:
                         file.write(json.dumps([label, done[label]], default=float) + "\n")
-            tally = random_cells.Tally(**done[label])
+            tally = helpers.Tally(**done[label])
             totals[name] += dataclasses.replace(tally, mismatches=tuple(map(tuple, tally.mismatches)))
-    total = sum(totals.values(), random_cells.Tally())
+    total = sum(totals.values(), helpers.Tally())
     rows = [row(name, tally) for name, tally in totals.items()]
     report(
         "exactness",
@@ -50,8 +50,8 @@ def main() -> None:
 def piece(name, number, seeds):
     """The random cells of one seed, or 200 adversarial ones."""
     if number < seeds:
-        return random_cells.compare(name, number, cells=CELLS, groups=GROUPS, horizon=HORIZON)
-    return random_cells.compare_adversarial(name, number - seeds)
+        return helpers.compare(name, number, cells=CELLS, groups=GROUPS, horizon=HORIZON)
+    return helpers.compare_adversarial(name, number - seeds)
 
 
 def row(name, tally):

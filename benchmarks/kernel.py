@@ -19,12 +19,13 @@ import numpy as np  # noqa: E402
 from common import BATCHES, POWERS, TARGET, momenta, quick, rates, report, spent  # noqa: E402
 
 import nqmjax as nq  # noqa: E402
-from nqmjax.dynamics.compiled import map_lanes  # noqa: E402
 from nqmjax.dynamics.intervals import Span, look_ahead, start_position  # noqa: E402
 from nqmjax.dynamics.matrices import square  # noqa: E402
 from nqmjax.dynamics.model import build_model  # noqa: E402
-from nqmjax.lanes import search_lanes  # noqa: E402
-from nqmjax.target import Status, search  # noqa: E402
+from nqmjax.sweeps.lanes import search_lanes  # noqa: E402
+from nqmjax.target.compiled import map_lanes  # noqa: E402
+from nqmjax.target.search import search  # noqa: E402
+from nqmjax.target.table import Status  # noqa: E402
 
 MATRIX = """
 import time, numpy

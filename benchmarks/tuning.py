@@ -6,9 +6,9 @@ import numpy as np
 from common import BATCHES, HERE, POWERS, TARGET, momenta, quick, rates, report, spent, timed
 
 import nqmjax as nq
-from nqmjax.lanes import search_lanes
 from nqmjax.optimizers import hyperparameters
-from nqmjax.scaling import TEMPLATES
+from nqmjax.scaling.curves import TEMPLATES
+from nqmjax.sweeps import search_lanes
 
 POINTS = 20_000
 SPECTRA = ["1", "2", "3", "4", "5", "rough 12", "rough 40", "power law"]
@@ -54,7 +54,7 @@ def against_random_points(small: bool) -> None:
 
 
 def random_problem(spectrum: str, rng: np.random.Generator) -> nq.NoisyQuadratic:
-    """Some directions over three factors of ten, or a power law of 100; with noise or without, and the start at 1 or at 1 / h."""
+    """Some directions over three factors of ten, or a power law of 100; with noise or without; all starts 1, or 1 / h."""
     if spectrum == "power law":
         curvature = np.arange(1.0, 101) ** -rng.uniform(0.5, 2)
     else:

@@ -20,16 +20,8 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from nqmjax import (
-    SGD,
-    closed_form_rates,
-    compare_schedules,
-    optimal_batch_sizes,
-    optimize_schedule,
-    power_law,
-    run,
-    schedules,
-)
+from nqmjax import SGD, optimize_schedule, power_law, run, schedules
+from nqmjax.schedules import closed_form_rates, compare, optimal_batch_sizes
 
 problem, optimizer = power_law(10_000).quantize(100), SGD(0.1)
 batch_size, steps = 64, 17_000
@@ -41,7 +33,7 @@ batch_size, steps = 64, 17_000
 # `1 - sqrt` is within half a per cent of the best possible plan.
 
 # %%
-table = compare_schedules(problem, optimizer, batch_size, steps, tune_warmup=False, progress=False)
+table = compare(problem, optimizer, batch_size, steps, tune_warmup=False, progress=False)
 table[["risk", "excess_over_optimal", "efficiency", "learning_rate", "cooldown", "final"]].to_dataframe()
 
 # %% [markdown]

@@ -21,7 +21,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 
-from nqmjax import SGD, HeavyBall, budget_curve, budget_regimes, power_law, schedules, transfer
+from nqmjax import SGD, HeavyBall, power_law, schedules
+from nqmjax.schedules import budget_curve, budget_regimes, transfer
 
 problem = power_law(10_000).quantize(100)
 batch_sizes = 2.0 ** np.arange(0, 15)

@@ -28,8 +28,7 @@ import numpy as np
 import pandas as pd
 
 import nqmjax as nq
-from nqmjax.laws.quadratic import QuadraticLaw
-from nqmjax.selection import LAWS
+from nqmjax.runs import LAWS, QuadraticLaw
 
 p, q, rate, every = 1.35, 0.9, 0.5, np.arange(1, 300_001)
 
@@ -62,31 +61,31 @@ table.head()
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder, "runs.csv")
     table.to_csv(path, index=False)
-    runs = nq.read_runs(path)
+    runs = nq.runs.read(path)
 print(runs)
 
 # %% [markdown]
 # ## Fit
 #
 # `fit(runs)` tries the laws that did best on real Adam runs. These runs are SGD's, so let us add a law of plain SGD, whose
-# options are named in `nqmjax.laws.quadratic`, and compare. Each law is fitted from many starts, to all runs and with budgets
-# left out.
+# options are named in `nqmjax.runs.laws.quadratic`, and compare. Each law is fitted from many starts, to all runs and with
+# budgets left out.
 
 # %%
 laws = {"sgd": QuadraticLaw(adaptive=False, noise_by_size=0.0), "adam": LAWS["adam"], "chinchilla": LAWS["chinchilla"]}
-model = nq.fit(runs, laws, starts=16, progress=False)
+model = nq.runs.fit(runs, laws, starts=16, progress=False)
 model.scores.to_dataframe()
 
 # %% [markdown]
 # `budget_out` and `forward` are mean squared errors of the log loss on runs that were left out: one budget, or all larger ones.
-# The last row is the ensemble that predicts best; it may be a single law.
+# The last row is the model: the mean of all laws that are not far behind the best.
 #
 # ## What the runs tell, and what they do not
 #
 # Parameters that the runs do not tell apart from what was believed before are marked, and should not be quoted.
 
 # %%
-nq.identification(model.laws[0]).to_dataframe()
+nq.runs.identification(model.laws[0]).to_dataframe()
 
 # %% [markdown]
 # ## Predict beyond the data
@@ -95,7 +94,7 @@ nq.identification(model.laws[0]).to_dataframe()
 
 # %%
 steps = np.geomspace(1e3, 3e5, 8).round().astype(int)
-ask = nq.predict(model, 30_000, 64, steps)
+ask = nq.runs.predict(model, 30_000, 64, steps)
 truth = [true_loss(30_000, 64, int(count)) for count in steps]
 figure, axes = plt.subplots(figsize=(6, 4))
 axes.fill_between(ask.beyond, ask.lower, ask.upper, alpha=0.3, label="90% interval")
@@ -112,13 +111,13 @@ plt.show()
 # Laws that follow the schedule answer for others too: here warm-up, stable, decay, and any `Plan`, batch ramps included.
 
 # %%
-wsd = nq.Schedule("wsd", warmup=0.01, options=(("cooldown", 0.2),))
+wsd = nq.runs.RunSchedule("wsd", warmup=0.01, options=(("cooldown", 0.2),))
 ramp = nq.Plan([1.0, 1.0, 0.3, 0.1], steps=[10_000, 5000, 3000, 2000], batch_size=[32, 64, 128, 256])
 pd.DataFrame(
     {
-        "cosine": nq.predict(model, 10_000, 64, 20_000).loss.values,
-        "wsd": nq.predict(model, 10_000, 64, 20_000, schedule=wsd).loss.values,
-        "ramp": nq.predict(model, 10_000, plan=ramp).loss.values,
+        "cosine": nq.runs.predict(model, 10_000, 64, 20_000).loss.values,
+        "wsd": nq.runs.predict(model, 10_000, 64, 20_000, schedule=wsd).loss.values,
+        "ramp": nq.runs.predict(model, 10_000, plan=ramp).loss.values,
     },
     index=["loss"],
 )
@@ -129,8 +128,8 @@ pd.DataFrame(
 # An hour, at two milliseconds a step and a little more for each parameter and example; no more examples than there are.
 
 # %%
-limits = nq.Limits(seconds=3600, step_seconds=nq.StepTime(fixed=2e-3, per_work=2e-9), examples=5e7)
-best = nq.plan(model, limits, progress=False)
+limits = nq.runs.Limits(seconds=3600, step_seconds=nq.runs.StepTime(fixed=2e-3, per_work=2e-9), examples=5e7)
+best = nq.runs.plan(model, limits, progress=False)
 best.best[["model_size", "batch_size", "steps", "loss", "lower", "upper", "seconds", "examples", "outside"]].to_pandas()
 
 # %% [markdown]
@@ -148,4 +147,4 @@ best.prices.to_dataframe()
 # runs; "at most" where the batch sizes seen show no more than a bound.
 
 # %%
-nq.critical_batch_sizes(model, 10_000)[["critical_batch_size", "bound"]].to_dataframe()
+nq.runs.critical_batch_sizes(model, 10_000)[["critical_batch_size", "bound"]].to_dataframe()

@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqmjax.checks import check_target, check_values, is_traced, numeric
-from nqmjax.frontdoor import evaluate
+from nqmjax._tools import check_target, check_values, evaluate, is_traced, numeric
 from nqmjax.problem import NoisyQuadratic, check_problem
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from nqmjax.checks import check_values, is_traced, numeric, require, shown
+from nqmjax._tools import check_values, is_traced, numeric, require, shown
 
 Array = Any
 """A number, a NumPy array or a JAX array."""
@@ -128,26 +128,46 @@ def power_law(
     )
 
 
+ROUND_OFF = 1e-6
+"""Eigenvalues below 0 by less than this share of the largest are what round-off leaves of a 0."""
+
+SIGNS = "give finite values, none negative: set such ones to 0 (clip), or measure the Gauss-Newton matrix, which has none"
+
+
+def clear_round_off(eigenvalues: np.ndarray) -> np.ndarray:
+    """The eigenvalues with 0 for those that round-off has moved below it.
+
+    >>> clear_round_off(np.array([2.0, -1e-9, -1.0]))
+    array([ 2.,  0., -1.])
+    """
+    largest = np.max(np.abs(eigenvalues), where=np.isfinite(eigenvalues), initial=0.0)
+    return np.where((eigenvalues < 0) & (eigenvalues >= -ROUND_OFF * largest), 0.0, eigenvalues)
+
+
 def from_spectrum(
     eigenvalues: Array, count: Array = None, noise: Array = None, initial: Array = 1.0, irreducible: float = 0.0
 ) -> NoisyQuadratic:
     """A problem from given eigenvalues, sorted so that the largest comes first.
 
     Args:
-      eigenvalues: curvature, shape `(n,)`, not negative; zeros count towards `dim` and never change the risk.
+      eigenvalues: curvature, shape `(n,)`, not negative, some above 0; zeros count towards `dim` and never change the risk.
+        Values below 0 by less than `ROUND_OFF` of the largest are taken for 0.
       count: directions that each eigenvalue stands for, a scalar or shape `(n,)`; None means 1.
       noise: per-example gradient variance, a scalar or shape `(n,)`; None sets it to the curvature (`C = H`).
       initial: `E theta_0^2`, a scalar or shape `(n,)`.
-      irreducible: loss at the optimum.
+      irreducible: loss at the optimum, not negative.
 
     Raises:
-      ValueError: a value is negative, NaN or infinite, a count is not positive, or lengths differ.
+      ValueError: a value is negative, NaN or infinite, all eigenvalues are 0, a count is not positive, or lengths differ.
 
     >>> from_spectrum([0.1, 1.0], count=[90, 10]).curvature
     array([1. , 0.1])
     """
     curvature = np.atleast_1d(numeric("eigenvalues", eigenvalues))
     require(curvature.ndim == 1 and curvature.size > 0, "eigenvalues", curvature, "give at least one, in a 1-D array")
+    curvature = clear_round_off(curvature)
+    check_values("eigenvalues", curvature, np.isfinite(curvature) & (curvature >= 0), SIGNS)
+    require(bool(curvature.any()), "every eigenvalue", 0, "give one above 0; a flat problem has nothing to learn")
     columns = {
         "eigenvalues": curvature,
         "noise": curvature if noise is None else numeric("noise", noise),
@@ -188,8 +208,8 @@ def check_problem(problem: NoisyQuadratic) -> None:
         check_values(name, values, np.isfinite(values) & (values >= 0), "give finite values that are not negative")
     count = numeric("count", problem.count)
     check_values("count", count, np.isfinite(count) & (count > 0), "give positive numbers of directions")
-    irreducible = numeric("irreducible", problem.irreducible)
-    require(irreducible.ndim == 0 and bool(np.isfinite(irreducible)), "irreducible", irreducible, "give one finite loss")
+    least = numeric("irreducible", problem.irreducible)
+    require(least.ndim == 0 and bool(0 <= least < np.inf), "irreducible", problem.irreducible, "give a finite loss, 0 or more")
 
 
 CROWD = 0.2

@@ -20,7 +20,7 @@ def test_the_papers_problem():
 def test_grouping_keeps_the_sums(bins, size, seed):
     rng = np.random.default_rng(seed)
     problem = nq.from_spectrum(
-        10 ** rng.uniform(-6, 1, size) * (rng.random(size) < 0.9),
+        10 ** rng.uniform(-6, 1, size) * (rng.random(size) < [0.9] * (size - 1) + [1]),
         count=rng.integers(1, 9, size),
         noise=rng.random(size),
         initial=rng.random(size),
@@ -33,6 +33,12 @@ def test_grouping_keeps_the_sums(bins, size, seed):
         total = (problem.count * getattr(problem, name)).sum()
         assert (small.count * getattr(small, name)).sum() == pytest.approx(total, rel=1e-12)
     assert small.initial_risk == pytest.approx(problem.initial_risk, rel=1e-12)
+
+
+def test_eigenvalues_just_below_zero_are_round_off():
+    np.testing.assert_array_equal(nq.from_spectrum([-1e-7, 2.0, -0.0]).curvature, [2.0, 0.0, 0.0])
+    with pytest.raises(ValueError, match=r"eigenvalues\[0\] is -1e-05"):
+        nq.from_spectrum([-1e-5, 2.0])
 
 
 def test_grouping_uses_every_bin():
@@ -90,7 +96,9 @@ def test_directions_without_curvature_never_count():
         (lambda: nq.power_law(5, noise=[1, 2]), "the shape of noise"),
         (lambda: nq.power_law(5, initial=-1), r"initial\[0\] is -1"),
         (lambda: nq.from_spectrum([]), "eigenvalues is"),
-        (lambda: nq.from_spectrum([1.0, -0.1]), r"curvature\[1\] is -0.1"),
+        (lambda: nq.from_spectrum([1.0, -0.1]), r"eigenvalues\[1\] is -0.1: .*clip.*Gauss-Newton"),
+        (lambda: nq.from_spectrum([0.0, 0.0]), "every eigenvalue is 0"),
+        (lambda: nq.power_law(5, irreducible=-1.0), "irreducible is -1.0"),
         (lambda: nq.from_spectrum([1.0, np.nan]), "is nan"),
         (lambda: nq.from_spectrum([1.0], count=[0]), r"count\[0\] is 0"),
         (lambda: nq.from_spectrum(["a"]), "eigenvalues is"),

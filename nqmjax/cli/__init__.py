@@ -1,5 +1,15 @@
 """The command line `nqmjax`."""
 
-from nqmjax.cli.app import app, main
+from typing import TYPE_CHECKING
 
-__all__ = ["app", "main"]
+from nqmjax._tools import exports
+
+if TYPE_CHECKING:
+    from nqmjax.cli.app import app, main
+
+exports(
+    __name__,
+    public={
+        "app": ["app", "main"],
+    },
+)

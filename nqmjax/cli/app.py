@@ -13,9 +13,12 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from nqmjax import __version__
-from nqmjax.cli import fit_app, plan_app
-from nqmjax.cli.options import OUTPUT, OUTPUT_NAMES, PROBLEM, QUESTION, Force, Whole, Words
-from nqmjax.cli.text import set_command
+from nqmjax.cli.commands import example as example_app
+from nqmjax.cli.commands import runs as fit_app
+from nqmjax.cli.commands import schedules as plan_app
+from nqmjax.cli.messages import message_of
+from nqmjax.cli.options import OUTPUT, PROBLEM, QUESTION, Force, Output, Whole, Words, loss, number
+from nqmjax.cli.reports import set_command
 
 EPILOGUE = """\
 Examples:
@@ -29,6 +32,7 @@ Examples:
   nqmjax budget --epochs 40 --dataset-size 50000
                                            best rate and loss by batch size
   nqmjax transfer --plan plan.csv --to 256 a recipe at another batch size
+  nqmjax example                           files to try the commands with
   nqmjax fit runs.csv                      a model of real training runs
   nqmjax predict model.json --N 1e9 --B 512 --K 2e4
                                            the loss of a run, with an interval
@@ -53,7 +57,7 @@ Examples:
     nqmjax scaling
 
   Your own measured spectrum, next to steps that training really took:
-    nqmjax scaling --spectrum spectrum.csv --target 0.15 --observed runs.csv \\
+    nqmjax scaling --spectrum spectrum.csv --target 0.15 --observed observed.csv \\
                    --optimizers sgd heavy_ball --powers 0 --fixed momentum=0.9
 
   A few batch sizes, other optimizers, other files:
@@ -69,33 +73,37 @@ Optimizers: sgd, heavy_ball, nesterov, qhm; with the exponential moving average
 of the iterates ema (that of sgd), ema_heavy_ball, ema_nesterov, ema_qhm. Their
 hyperparameters: learning_rate, momentum, nu, decay (of the average).
 
-Batch sizes: 2^10 is 1024, 1..64 doubles from 1 to 64, and 4..1024:4 multiplies
-by 4. Commas and spaces both separate.
+Numbers: 2^10 is 1024, 4k is 4000, 1.5M is 1,500,000; 1e6 too. Batch sizes:
+1..64 doubles from 1 to 64, and 4..1024:4 multiplies by 4. Commas and spaces
+both separate, so that thousands have no separator.
 
-Spectrum files: CSV with a header, NPZ or NetCDF, of the columns eigenvalue,
-count (default 1), noise (variance of the gradient of one example, default:
-the eigenvalue) and initial (second moment of the start, default 1).
+Spectrum files: CSV with a header, NPZ, NPY, NetCDF or JSON, of the columns
+eigenvalue, count (default 1), noise (variance of the gradient of one example,
+default: the eigenvalue) and initial (second moment of the start, default 1), or
+of a list of eigenvalues alone; instead of count there may be weight, shares of
+the directions, of which --dim says how many there are.
 
 Files of observed steps: CSV with the columns batch, steps and label.
+nqmjax example writes such files.
 """
 
 
 @app.command(help_epilogue=SCALING_EXAMPLES)
 def scaling(
     *,
-    target: Annotated[float, Parameter(group=QUESTION)] = 0.01,
+    target: Annotated[float, Parameter(group=QUESTION, converter=loss)] = 0.01,
     batch_sizes: Words = ("2^2..2^20:4",),
     optimizers: Words = ("sgd", "heavy_ball", "ema"),
     powers: Words = ("0", "0.25", "0.5", "0.75"),
     fixed: Words = (),
     dtype: Annotated[Literal["float64", "float32"], Parameter(group=QUESTION)] = "float64",
     dim: Whole = None,
-    exponent: Annotated[float | None, Parameter(group=PROBLEM)] = None,
+    exponent: Annotated[float | None, Parameter(group=PROBLEM, converter=number)] = None,
     spectrum: Annotated[Path | None, Parameter(group=PROBLEM)] = None,
-    irreducible: Annotated[float, Parameter(group=PROBLEM)] = 0.0,
+    irreducible: Annotated[float, Parameter(group=PROBLEM, converter=loss)] = 0.0,
     bins: Whole = None,
     observed: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
-    output: Annotated[Path, Parameter(name=OUTPUT_NAMES, group=OUTPUT)] = Path("nqmjax-scaling"),
+    output: Output = None,
     force: Force = False,
 ) -> None:
     """Tuned updates to a target loss against batch size, for several optimizers.
@@ -112,16 +120,16 @@ def scaling(
       powers: Powers p of the preconditioner H^p, H the Hessian: 0 for none, 1 for Newton's method.
       fixed: Values of hyperparameters that are not tuned, for the optimizers that have them; momentum=0.9.
       dtype: Precision of the computation.
-      dim: Number of directions of the power law. [default: 10000]
+      dim: Number of directions of the power law, or those that a spectrum's weights share. [default: 10000]
       exponent: Decay of the power law, curvature h_i = i^-exponent. [default: 1]
       spectrum: File with a measured spectrum in place of the power law.
       irreducible: Loss at the optimum.
       bins: Groups of directions at most; 100 make a long spectrum fast. [default: 100 for the power law, none for a spectrum]
       observed: CSV file of measured steps, laid over the figure; their batch sizes are added.
-      output: The figure is OUTPUT.png and the table OUTPUT.nc.
+      output: The figure is OUTPUT.png (or x.pdf, x.svg) and the table OUTPUT.nc. [default: nqmjax-scaling, or with a number]
       force: Replace files that exist.
     """
-    from nqmjax.cli import jobs
+    from nqmjax.cli.commands import jobs
 
     jobs.scaling(
         problem=jobs.Problem(dim, exponent, spectrum, irreducible, bins),
@@ -132,7 +140,7 @@ def scaling(
         fixed=fixed,
         dtype=dtype,
         observed=observed,
-        output=output,
+        output=output or jobs.unused("nqmjax-scaling", force, ".png", ".nc"),
         force=force,
     )
 
@@ -164,17 +172,17 @@ def figure(
     name: str,
     /,
     *,
-    output: Annotated[Path | None, Parameter(name=OUTPUT_NAMES, group=OUTPUT)] = None,
+    output: Output = None,
     force: Force = False,
 ) -> None:
     """A figure of Zhang et al. 2019, computed exactly.
 
     Args:
       name: Which one; see below.
-      output: File to write: .png, .pdf or .svg. [default: figure-NAME.png]
+      output: File to write: .png, .pdf or .svg; its numbers stand beside it as .nc. [default: figure-NAME.png]
       force: Replace the file if it exists.
     """
-    from nqmjax.cli import jobs
+    from nqmjax.cli.commands import jobs
 
     jobs.figure(name, output, force)
 
@@ -219,7 +227,7 @@ def sweep(
     spec: Path,
     /,
     *,
-    output: Annotated[Path | None, Parameter(name=OUTPUT_NAMES, group=OUTPUT)] = None,
+    output: Output = None,
     force: Force = False,
 ) -> None:
     """Exact updates to a target loss over a grid of hyperparameters and batch sizes.
@@ -228,14 +236,15 @@ def sweep(
 
     Args:
       spec: TOML file that says what to compute; see below.
-      output: NetCDF file to write. [default: SPEC with the suffix .nc, in this directory]
+      output: NetCDF file to write. [default: SPEC with the suffix .nc, in this directory, or with a number]
       force: Replace the file if it exists.
     """
-    from nqmjax.cli import jobs
+    from nqmjax.cli.commands import jobs
 
     jobs.sweep(spec, output, force)
 
 
+example_app.register(app)
 plan_app.register(app)
 fit_app.register(app)
 
@@ -248,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             app(arguments, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value")
             sys.stdout.flush()
     except (CycloptsError, ValueError) as error:
-        return _fail(2, str(error))
+        return _fail(2, message_of(error, app, sys.argv[1:] if arguments is None else arguments))
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -1,4 +1,4 @@
-"""Options that several commands of plans share, as data classes that the command line takes apart."""
+"""Options that several commands share: their types, and data classes that the command line takes apart."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,18 +7,34 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter, Token
 
+from nqmjax._tools import parse_number
+
 QUESTION, PROBLEM, METHOD, OUTPUT = (
     Group(name, sort_key=key) for key, name in enumerate(["Question", "Problem", "Optimizer", "Output"])
 )
 OUTPUT_NAMES = ("--output", "-o")
 
 
+def number(_: Any, tokens: Sequence[Token]) -> float:
+    """A number in the syntax of `nqmjax._tools.numerals`."""
+    token = tokens[0]
+    return parse_number(token.keyword or "the number", token.value)
+
+
 def whole(_: Any, tokens: Sequence[Token]) -> int:
-    """A whole number, 1e6 included."""
-    value = float(tokens[0].value)
-    if not value.is_integer():
-        raise ValueError(f"{value:g} is not whole: give a whole number")
+    """A whole number, 1e6 and 4k included."""
+    value = number(_, tokens)
+    if not value.is_integer() or abs(value) > 2**63:
+        raise ValueError(f"{tokens[0].keyword} is {tokens[0].value!r}: {value:g} is not whole; give a whole number below 2^63")
     return int(value)
+
+
+def loss(_: Any, tokens: Sequence[Token]) -> float:
+    """A loss, which is a number of 0 or more."""
+    value = number(_, tokens)
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{tokens[0].keyword} is {tokens[0].value}: give a finite loss, 0 or more")
+    return value
 
 
 Words = Annotated[
@@ -27,7 +43,8 @@ Words = Annotated[
 ]
 Whole = Annotated[int | None, Parameter(group=PROBLEM, converter=whole)]
 Count = Annotated[int | None, Parameter(group=QUESTION, converter=whole)]
-Number = Annotated[float | None, Parameter(group=QUESTION)]
+Number = Annotated[float | None, Parameter(group=QUESTION, converter=number)]
+Loss = Annotated[float | None, Parameter(group=QUESTION, converter=loss)]
 Force = Annotated[bool, Parameter(group=OUTPUT, negative=(), show_default=False, help="Replace files that exist.")]
 Output = Annotated[Path | None, Parameter(name=OUTPUT_NAMES, group=OUTPUT)]
 
@@ -37,14 +54,18 @@ Output = Annotated[Path | None, Parameter(name=OUTPUT_NAMES, group=OUTPUT)]
 class ProblemOptions:
     """Which problem."""
 
-    dim: Annotated[Whole, Parameter(help="Number of directions of the power law. [default: 10000]")] = None
+    dim: Annotated[
+        Whole,
+        Parameter(help="Number of directions of the power law, or those that a spectrum's weights share. [default: 10000]"),
+    ] = None
     exponent: Annotated[
-        float | None, Parameter(group=PROBLEM, help="Decay of the power law, h_i = i^-exponent. [default: 1]")
+        float | None,
+        Parameter(group=PROBLEM, converter=number, help="Decay of the power law, h_i = i^-exponent. [default: 1]"),
     ] = None
     spectrum: Annotated[
         Path | None, Parameter(group=PROBLEM, help="File with a measured spectrum instead; see scaling --help.")
     ] = None
-    irreducible: Annotated[float, Parameter(group=PROBLEM, help="Loss at the optimum.")] = 0.0
+    irreducible: Annotated[float, Parameter(group=PROBLEM, converter=loss, help="Loss at the optimum.")] = 0.0
     bins: Annotated[Whole, Parameter(help="Group the directions. [default: 100 for the power law, none for a spectrum]")] = None
 
 
@@ -62,7 +83,7 @@ class OptimizerOptions:
             group=METHOD, help="Values of its hyperparameters, momentum=0.95; otherwise momentum 0.9, decay 0.99, nu 0.7."
         ),
     ] = ()
-    power: Annotated[float, Parameter(group=METHOD, help="Preconditioner power p of H^p.")] = 0.0
+    power: Annotated[float, Parameter(group=METHOD, converter=number, help="Preconditioner power p of H^p.")] = 0.0
 
 
 Problem = ProblemOptions | None

@@ -7,13 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nqmjax.checks import check_choice, require
-from nqmjax.cli.values import parse_numbers
-from nqmjax.plan_files import read_plan
-from nqmjax.plans import Plan, piece_lengths
-from nqmjax.schedule_phases import means
-from nqmjax.schedules import FAMILIES, PIECES
-from nqmjax.wall_clock import TimeModel
+from nqmjax._tools import check_choice, require
+from nqmjax.cli.numbers import parse_numbers
+from nqmjax.schedules import FAMILIES, PIECES, Plan, TimeModel, means, piece_lengths, read_plan
 
 PLAN_PIECES = 10
 """Pieces of an optimal plan unless asked otherwise; fewer where the run has fewer updates."""

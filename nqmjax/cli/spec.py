@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nqmjax.checks import check_choice, numeric, require
-from nqmjax.cli.values import parse_numbers
-from nqmjax.files import read_spectrum
-from nqmjax.optimizers import Averaged, LinearOptimizer, Preconditioned, hyperparameters
+from nqmjax._tools import check_choice, numeric, parse_number, require
+from nqmjax.cli.numbers import parse_numbers
+from nqmjax.optimizers import TEMPLATES, Averaged, LinearOptimizer, Preconditioned, hyperparameters
 from nqmjax.problem import NoisyQuadratic, power_law
-from nqmjax.scaling import TEMPLATES
+from nqmjax.spectrum_files import read_spectrum
 
 QUESTION = ("batch_size", "target", "max_steps", "rule", "dtype")
 LONGEST = 1_000_000
@@ -63,12 +62,14 @@ def check_keys(place: str, table: dict[str, Any], known: list[str], required: li
 def _problem(table: dict[str, Any], folder: Path) -> NoisyQuadratic:
     check_keys("[problem]", table, [*GENERATED, "irreducible", "bins", "spectrum"], [] if "spectrum" in table else ["dim"])
     bins = table.pop("bins", None)
+    bins = None if bins is None else _whole("bins", bins)
     numbers = {name: _values(name, value) for name, value in table.items() if name != "spectrum"}
     if "spectrum" in table:
         require(isinstance(table["spectrum"], str), "spectrum", repr(table["spectrum"]), "give the name of a file")
-        spare = [name for name in numbers if name in GENERATED]
+        spare = [name for name in numbers if name in GENERATED and name != "dim"]
         require(not spare, "[problem]", ", ".join(table), f"the spectrum's file says it all: leave out {', '.join(spare)}")
-        problem = read_spectrum(folder / table["spectrum"], float(numbers.get("irreducible", 0.0)))
+        least, dim = (numbers.get(name) for name in ("irreducible", "dim"))
+        problem = read_spectrum(folder / table["spectrum"], 0.0 if least is None else least, dim)
     else:
         problem = power_law(**numbers)
     return problem if bins is None else problem.quantize(bins)
@@ -89,21 +90,38 @@ def _optimizer(table: dict[str, Any]) -> LinearOptimizer:
 
 
 def _question(name: str, value: Any) -> Any:
-    if name == "batch_size" and isinstance(value, str):
-        return parse_numbers(name, [value])
-    return value if name in ("rule", "dtype", "max_steps") else _values(name, value)
+    if name in ("batch_size", "target") and isinstance(value, str):
+        numbers = parse_numbers(name, [value])
+        return numbers if numbers.size > 1 else numbers[0]
+    if name in ("rule", "dtype"):
+        require(isinstance(value, str), name, repr(value), "give a word in quotes")
+        return value
+    return _whole(name, value) if name == "max_steps" else _values(name, value)
+
+
+def _whole(name: str, value: Any) -> int:
+    number = _values(name, value)
+    require(np.ndim(number) == 0 and float(number).is_integer(), name, repr(value), "give a whole number")
+    return int(number)
 
 
 def _values(name: str, value: Any) -> Any:
     """A number, an array from a list, or an array from a table such as `{ logspace = [-3, 0, 20] }`."""
-    require(not isinstance(value, bool | str), name, repr(value), "give a number, a list or a grid")
+    require(not isinstance(value, bool), name, repr(value), "give a number, a list or a grid")
     if not isinstance(value, dict):
-        return numeric(name, value)[()]
+        return numeric(name, _number(name, value))[()]
     check_keys(name, value, list(GRIDS), [])
     require(len(value) == 1, f"the number of grids in {name}", len(value), f"give one of {', '.join(GRIDS)}")
     [(kind, ends)] = value.items()
     remedy = "give [first, last, number of values], for example [-3, 0, 20]"
     require(isinstance(ends, list) and len(ends) == 3, f"{kind} in {name}", ends, remedy)
-    first, last, count = numeric(f"{kind} in {name}", ends)
+    first, last, count = numeric(f"{kind} in {name}", _number(f"{kind} in {name}", ends))
     require(1 <= count <= LONGEST and float(count).is_integer(), f"{kind} in {name}", ends, f"{remedy}, at most {LONGEST:,}")
     return GRIDS[kind](first, last, int(count))
+
+
+def _number(name: str, value: Any) -> Any:
+    """The value with the numbers that stand in quotes, such as "2^10" or "4k"."""
+    if isinstance(value, list):
+        return [_number(name, part) for part in value]
+    return parse_number(name, value) if isinstance(value, str) else value

@@ -1,7 +1,33 @@
 """How the risk evolves: step by step (`scan`), many steps at once (`doubling`), and whether it settles (`stability`)."""
 
-from nqmjax.dynamics.doubling import risk, stationary_risk
-from nqmjax.dynamics.scan import risk_curve
-from nqmjax.dynamics.stability import spectral_radius, stability_edge
+from typing import TYPE_CHECKING
 
-__all__ = ["risk", "risk_curve", "stationary_risk", "spectral_radius", "stability_edge"]
+from nqmjax._tools import exports
+
+if TYPE_CHECKING:
+    from nqmjax.dynamics.checks import check_run, check_shapes
+    from nqmjax.dynamics.doubling import risk, stationary_risk
+    from nqmjax.dynamics.intervals import Position, Span, look_ahead, start_position
+    from nqmjax.dynamics.matrices import quadratic
+    from nqmjax.dynamics.model import Model, build_model, without_idle_directions
+    from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces, risks_of_pieces
+    from nqmjax.dynamics.roots import unstable
+    from nqmjax.dynamics.scan import risk_curve
+    from nqmjax.dynamics.stability import spectral_radius, stability_edge
+
+exports(
+    __name__,
+    public={
+        "doubling": ["risk", "stationary_risk"],
+        "scan": ["risk_curve"],
+        "stability": ["spectral_radius", "stability_edge"],
+    },
+    internal={
+        "checks": ["check_run", "check_shapes"],
+        "intervals": ["Position", "Span", "look_ahead", "start_position"],
+        "matrices": ["quadratic"],
+        "model": ["Model", "build_model", "without_idle_directions"],
+        "pieces": ["doublings", "quick_risks_of_pieces", "risks_of_pieces"],
+        "roots": ["unstable"],
+    },
+)

@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqmjax.checks import check_steps, is_traced
+from nqmjax._tools import check_steps, evaluate, is_traced
+from nqmjax.dynamics.checks import check_run, check_shapes
 from nqmjax.dynamics.model import Model, build_model, risk_of_squares, start_state, times, unit_plus
 from nqmjax.dynamics.twofold import Twofold, act, dot, product, transpose, where
-from nqmjax.frontdoor import check_run, check_shapes, evaluate
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from nqmjax.checks import check_steps
+from nqmjax._tools import check_steps, evaluate, require
+from nqmjax.dynamics.checks import check_run, check_shapes
 from nqmjax.dynamics.matrices import apply, dot
 from nqmjax.dynamics.model import build_model, risk_of_squares, start_state, times
-from nqmjax.frontdoor import check_run, check_shapes, evaluate
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
 
@@ -50,6 +51,7 @@ def risk_curve(
     """
     check_run(problem, optimizer, batch_size)
     check_steps("num_steps", num_steps)
+    require(np.ndim(num_steps) == 0, "the shape of num_steps", np.shape(num_steps), "give one number")
     check_shapes(optimizer, batch_size=batch_size)
     return evaluate(functools.partial(_risk_curve, num_steps=int(num_steps)), problem, optimizer, batch_size, dtype=dtype)
 

@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqmjax.checks import check_values, numeric, require
+from nqmjax._tools import check_values, evaluate, numeric, require
 from nqmjax.dynamics.model import unit_plus
 from nqmjax.dynamics.twofold import product
-from nqmjax.frontdoor import evaluate
 from nqmjax.optimizers import LinearOptimizer, check_optimizer, hyperparameters, linear_system
 
 ROUNDING = 2.0**-50

@@ -27,7 +27,7 @@ from nqmjax.figures.style import (
 )
 
 Observed = Sequence[tuple[str, np.ndarray, np.ndarray]]
-"""Measured curves: label, batch sizes and updates of each, as `nqmjax.files.read_observed` returns them."""
+"""Measured curves: label, batch sizes and updates of each, as `nqmjax._tools.files.read_observed` returns them."""
 
 BATCHES, STEPS = "batch size (examples)", "updates to target loss"
 TICKS = (10, 5)

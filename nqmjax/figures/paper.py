@@ -11,8 +11,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from nqmjax.budgets import budget_curve, budget_regimes
-from nqmjax.checks import check_choice
+from nqmjax._tools import check_choice
 from nqmjax.dynamics import risk, risk_curve, spectral_radius, stationary_risk
 from nqmjax.figures.curves import powers_figure, rates_figure, targets_figure
 from nqmjax.figures.risks import decay_figure, effective_rate_figure, momentum_figure
@@ -20,7 +19,7 @@ from nqmjax.figures.schedules import budget_figure, final_rates_figure, optimal_
 from nqmjax.optimizers import SGD, HeavyBall, Preconditioned, provenance
 from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
 from nqmjax.scaling import scaling_curves
-from nqmjax.schedule_search import steps_to_target_with_schedule
+from nqmjax.schedules import budget_curve, budget_regimes, steps_to_target_with_schedule
 
 
 class PaperFigure(NamedTuple):

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterMathtext, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from nqmjax._tools import plain_exponent
 from nqmjax.figures.style import (
     MARKERS,
     SMALL,
@@ -24,11 +25,7 @@ from nqmjax.figures.style import (
     panels,
     title,
 )
-from nqmjax.laws.base import law_inputs
-from nqmjax.prediction import RunModel, mean_log_losses
-from nqmjax.run_planning import RunPlan
-from nqmjax.runs import Runs
-from nqmjax.settings import plain_exponent, run_settings
+from nqmjax.runs import RunModel, RunPlan, Runs, law_inputs, mean_log_losses, run_settings
 
 LOSS, SIZE, BATCHES = "loss (nats)", "model size (parameters)", "batch size (examples)"
 HEIGHT = 3.0
@@ -118,7 +115,7 @@ def frontier_figure(plan: RunPlan) -> Figure:
     """Least loss with its interval, and the settings of the best run, against multiples of the limits.
 
     Args:
-      plan: as `nqmjax.run_planning.plan` returns it.
+      plan: as `nqmjax.runs.plan` returns it.
     """
     table, best = plan.frontier, plan.frontier.sel(limits=1.0)
     labels = (LOSS, "relative to the run at $2^0$")

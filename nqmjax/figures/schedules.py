@@ -28,7 +28,7 @@ from nqmjax.figures.style import (
     power_line,
     title,
 )
-from nqmjax.plans import Plan
+from nqmjax.schedules import Plan
 
 SHARE, RATE, BATCHES = "share of the run", "learning rate", "batch size (examples)"
 NAMES = {
@@ -69,7 +69,7 @@ def family_title(name: str) -> str:
 
 
 def comparison_figure(table: xr.Dataset, shown: int = 7) -> Figure:
-    """Rates along the run and final losses of schedule families, as `compare_schedules` returns them."""
+    """Rates along the run and final losses of schedule families, as `schedules.compare` returns them."""
     names = [str(name) for name in table.schedule.values]
     drawn = [name for name in names if name == "optimal"] + [name for name in names if name != "optimal"][: shown - 1]
     figure, (rates, risks) = panels(2, SHARE, RATE, "", height=3.2, common=False)

@@ -1,24 +1,28 @@
 """Optimizers as small linear systems: the base class, the methods, the wrappers, and what a declaration must satisfy."""
 
-from nqmjax.optimizers.base import LinearOptimizer, LinearSystem, hyperparameters, linear_system
-from nqmjax.optimizers.declaration import check_optimizer
-from nqmjax.optimizers.description import describe, describe_problem, provenance
-from nqmjax.optimizers.methods import QHM, SGD, HeavyBall, Nesterov
-from nqmjax.optimizers.wrappers import Averaged, Preconditioned
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "LinearOptimizer",
-    "SGD",
-    "HeavyBall",
-    "Nesterov",
-    "QHM",
-    "Preconditioned",
-    "Averaged",
-    "LinearSystem",
-    "linear_system",
-    "hyperparameters",
-    "check_optimizer",
-    "describe",
-    "describe_problem",
-    "provenance",
-]
+from nqmjax._tools import exports
+
+if TYPE_CHECKING:
+    from nqmjax.optimizers.base import LinearOptimizer, LinearSystem, hyperparameters, linear_system
+    from nqmjax.optimizers.catalogue import TEMPLATES
+    from nqmjax.optimizers.declaration import check_optimizer
+    from nqmjax.optimizers.description import describe, describe_problem, provenance
+    from nqmjax.optimizers.methods import QHM, SGD, HeavyBall, Nesterov
+    from nqmjax.optimizers.wrappers import Averaged, Preconditioned
+
+exports(
+    __name__,
+    public={
+        "base": ["LinearOptimizer"],
+        "methods": ["SGD", "HeavyBall", "Nesterov", "QHM"],
+        "wrappers": ["Preconditioned", "Averaged"],
+    },
+    internal={
+        "base": ["LinearSystem", "hyperparameters", "linear_system"],
+        "catalogue": ["TEMPLATES"],
+        "declaration": ["check_optimizer"],
+        "description": ["describe", "describe_problem", "provenance"],
+    },
+)

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqmjax.checks import is_traced, numeric, require
+from nqmjax._tools import is_traced, numeric, require
 
 State = tuple[Any, ...]
 """The optimizer's state along one direction: the parameter first."""

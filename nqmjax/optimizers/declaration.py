@@ -19,9 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqmjax.checks import check_values, is_traced, numeric, require, shown
+from nqmjax._tools import check_values, is_traced, numeric, precision, require, shown
 from nqmjax.optimizers.base import LinearOptimizer, hyperparameters, linear_system
-from nqmjax.precision import precision
 
 RANGES = {
     "learning_rate": (0.0, np.inf, "give a finite rate that is not negative"),

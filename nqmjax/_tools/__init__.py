@@ -1,0 +1,81 @@
+"""Tools that know of no problem: checks of arguments, precision, cores, tables, files, text, names loaded late."""
+
+from typing import TYPE_CHECKING
+
+from nqmjax._tools.lazy import exports
+
+if TYPE_CHECKING:
+    from nqmjax._tools.checks import (
+        check_batch_size,
+        check_choice,
+        check_dtype,
+        check_steps,
+        check_target,
+        check_values,
+        is_traced,
+        numeric,
+        require,
+        scalar,
+        shown,
+        whole,
+    )
+    from nqmjax._tools.cores import on_all_cores
+    from nqmjax._tools.csv_text import Rows
+    from nqmjax._tools.datasets import ENGINE, save_dataset
+    from nqmjax._tools.numerals import parse_number
+    from nqmjax._tools.precision import evaluate, own_arithmetic, precision
+    from nqmjax._tools.tables import (
+        TEXT,
+        Columns,
+        Table,
+        cell_name,
+        header_and_rows,
+        input_file,
+        parse_columns,
+        read_table,
+        reading,
+        warn_caller,
+        warn_of_unused,
+    )
+    from nqmjax._tools.text import plain_exponent
+    from nqmjax._tools.writing import check_output, check_suffix, write_atomically
+
+exports(
+    __name__,
+    internal={
+        "checks": [
+            "check_batch_size",
+            "check_choice",
+            "check_dtype",
+            "check_steps",
+            "check_target",
+            "check_values",
+            "is_traced",
+            "numeric",
+            "require",
+            "scalar",
+            "shown",
+            "whole",
+        ],
+        "cores": ["on_all_cores"],
+        "csv_text": ["Rows"],
+        "datasets": ["ENGINE", "save_dataset"],
+        "numerals": ["parse_number"],
+        "precision": ["evaluate", "own_arithmetic", "precision"],
+        "tables": [
+            "Columns",
+            "TEXT",
+            "Table",
+            "cell_name",
+            "header_and_rows",
+            "input_file",
+            "parse_columns",
+            "read_table",
+            "reading",
+            "warn_caller",
+            "warn_of_unused",
+        ],
+        "text": ["plain_exponent"],
+        "writing": ["check_output", "check_suffix", "write_atomically"],
+    },
+)

@@ -1,0 +1,77 @@
+"""Where the commands write: names of figures and tables, checked before anything is computed."""
+
+import itertools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from nqmjax._tools import check_output, require, save_dataset, write_atomically
+from nqmjax.figures import write_figure
+
+IMAGES = (".png", ".pdf", ".svg")
+"""Formats of figures."""
+
+
+def pair(output: Path, force: bool, *sources: Path | None) -> tuple[Path, Path]:
+    """The names of a figure and a table, `OUTPUT.png` and `OUTPUT.nc` unless the suffix says another format; both checked."""
+    image, data = beside(output, ".nc")
+    check_outputs((image, data), force, *sources)
+    return image, data
+
+
+def beside(output: Path, suffix: str) -> tuple[Path, Path]:
+    """The names of a figure and of what stands beside it, whichever of them `output` names.
+
+    >>> [name.name for name in beside(Path("x.pdf"), ".csv")], [name.name for name in beside(Path("lr0.1"), ".nc")]
+    (['x.pdf', 'x.csv'], ['lr0.1.png', 'lr0.1.nc'])
+    """
+    kind = output.suffix.lower()
+    require(bool(output.name), "the output", repr(str(output)), "give the name of a file")
+    stem = output.name.removesuffix(output.suffix) if kind in (*IMAGES, suffix) else output.name
+    return output.with_name(stem + (output.suffix if kind in IMAGES else ".png")), output.with_name(stem + suffix)
+
+
+def unused(name: str, force: bool, *suffixes: str) -> Path:
+    """The name, or with `-2`, `-3` and so on at its end, such that no file of these suffixes exists; with `force`, as it is."""
+    for count in itertools.count(1):
+        found = name if count == 1 else f"{name}-{count}"
+        if force or not any(Path(found + suffix).exists() for suffix in suffixes):
+            break
+    return Path(found)
+
+
+def check_outputs(outputs: Sequence[Path], force: bool, *sources: Path | None) -> None:
+    """Raise for an output that cannot be written, or that is one of the files that are read."""
+    for path in outputs:
+        for source in sources:
+            same = source is not None and source.exists() and path.exists() and source.samefile(path)
+            require(not same, "output", path, "this file is an input; give another name")
+        check_output(path, force)
+
+
+def write_pair(figure: Figure, table: xr.Dataset, image: Path, data: Path, force: bool, report: str) -> None:
+    """Write a figure and its table, both or neither, then print the report."""
+
+    def both(path: Path) -> None:
+        """Save the table when the figure is drawn but not yet in its place, so that an interrupt leaves both or neither."""
+        write_figure(figure, path)
+        save_dataset(table, data, force)
+
+    write_first(lambda: write_atomically(image, both, force), report, image, data)
+
+
+def write_first(write: Callable[[], None], report: str, *paths: Path) -> None:
+    """Write the files before anything is printed, to a reader who may have gone; print even if they cannot be written."""
+    try:
+        write()
+    finally:
+        print(report)
+    print(f"\nWritten: {' and '.join(map(str, paths))}")
+
+
+def watched() -> bool:
+    """Whether somebody looks at a terminal, so that a progress bar makes sense."""
+    return sys.stderr.isatty()

@@ -1,0 +1,123 @@
+"""Reports about constant settings as text: `nqmjax scaling` and `nqmjax sweep`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from nqmjax.cli.reports.text import Block, batch_text, columns_text, count_text, lines_of, report, side_by_side
+from nqmjax.scaling import DEFINITIONS
+from nqmjax.target import Status
+
+WORDS = {Status.NEVER: "never", Status.DIVERGED: "diverges", Status.OUT_OF_STEPS: "too long"}
+OUTCOMES = {
+    Status.REACHED: "reach the target",
+    Status.NEVER: "never do",
+    Status.DIVERGED: "diverge",
+    Status.OUT_OF_STEPS: "take too long",
+}
+NEITHER = "> and <: the curve ends before it shows the critical batch size, which lies above or below."
+NOTES = {
+    "*": "* the best value found lies at the edge of what was searched: fewer updates may be possible.",
+    "never": "never: no setting reaches the target.",
+    "diverges": "diverges: every setting that was tried is unstable.",
+    "too long": "too long: no setting reaches the target in 2^31 updates.",
+    ">": NEITHER,
+    "<": NEITHER,
+}
+CRITICAL = [
+    "Critical batch sizes, up to which larger batches pay in full:",
+    "overhead: there a run sees 20% more examples than if the updates halved whenever the batch doubles.",
+    "knee: there it takes twice the fewest updates and twice the fewest examples, by the fit S + E/B to the updates at the "
+    "batch sizes B; fit to: the largest error of that fit.",
+]
+POWER = "power: p of a preconditioner H^p; 0 is none, 1 is Newton's method."
+IDEAL = "ideal bound: updates that even the best algorithm needs, which knows the curvature and the noise."
+
+
+def scaling_report(table: xr.Dataset, observed: Sequence[tuple[str, np.ndarray, np.ndarray]] = ()) -> str:
+    """Updates by batch size for every optimizer and power, critical batch sizes below, and what the signs in it mean."""
+    batches = table.batch_size.values
+    labels = ["power", *(batch_text(batch) for batch in batches), "", "overhead", "knee", "fit to"]
+    blocks = []
+    for name in table.optimizer.values:
+        curves = [table.sel(optimizer=name, power=power) for power in table.power.values]
+        blocks.append(Block(str(name), [_curve_column(curve) for curve in curves]))
+    blocks += [Block("observed", [_observed_column(batches, *curve) for curve in observed])] if observed else []
+    bayes = table.bayes_steps.values
+    bound = bool(np.isfinite(bayes).all() and bayes.any())
+    if bound:
+        blocks.append(Block("ideal", [["bound", *(count_text(np.ceil(steps)) for steps in bayes), *[""] * 4]]))
+    fixed = f", with {table.attrs['fixed']} fixed" if table.attrs["fixed"] else ""
+    body = side_by_side(labels, blocks)
+    notes = [POWER, *([IDEAL] if bound else []), *CRITICAL]
+    notes += dict.fromkeys(note for sign, note in NOTES.items() if sign in body)
+    heading = f"Tuned updates to the loss {float(table.target):g} by batch size{fixed}"
+    return report(heading, table.attrs, body, lines_of([*notes, *_target_notes(table)]))
+
+
+def _curve_column(curve: xr.Dataset) -> list[str]:
+    """One optimizer at one power."""
+    flags = [name for name in curve.data_vars if str(name).endswith("_at_edge")]
+    edge = np.any([curve[name].values for name in flags], axis=0)
+    steps = [
+        count_text(count) + ("*" if at_edge and count > 0 else "") if np.isfinite(count) else WORDS[Status(code)]
+        for count, code, at_edge in zip(curve.steps.values, curve.status.values, edge, strict=True)
+    ]
+    critical = []
+    for definition in DEFINITIONS:
+        value = curve.critical_batch_size.sel(definition=definition).item()
+        bound = curve.critical_batch_size_bound.sel(definition=definition).item()
+        sign = {"at least": ">", "at most": "<"}.get(bound, "")
+        critical.append("-" if np.isnan(value) else sign + (batch_text(value) if sign else f"{float(f'{value:.3g}'):.0f}"))
+    residual = curve.knee_residual.item()
+    return [f"{curve.power.item():g}", *steps, "", *critical, "-" if np.isnan(residual) else f"{100 * residual:.0f}%"]
+
+
+def _observed_column(batches: np.ndarray, label: str, measured: np.ndarray, steps: np.ndarray) -> list[str]:
+    found = dict(zip(measured.tolist(), steps.tolist(), strict=True))
+    return [label[:24], *(count_text(found[batch]) if batch in found else "-" for batch in batches.tolist()), *[""] * 4]
+
+
+def _target_notes(table: xr.Dataset) -> list[str]:
+    target, irreducible, initial = float(table.target), table.attrs["irreducible"], table.attrs["initial_risk"]
+    if target <= irreducible:
+        return [f"The target {target:g} is not above the irreducible loss {irreducible:g}: no optimizer ever reaches it."]
+    if target >= initial:
+        return [f"The target {target:g} is not below the initial loss {initial:g}: it is met before the first update."]
+    if not table.bayes_steps.values.any():
+        return ["No ideal bound: directions without noise can be learnt at once, and the rest is below the target already."]
+    return []
+
+
+def sweep_report(table: xr.Dataset) -> str:
+    """What became of the settings, and the best one for each batch size (and target)."""
+    codes = table.status.values
+    shape = " x ".join(f"{size} {str(name).replace('_', ' ')}" for name, size in table.steps.sizes.items())
+    counts = {text: int((codes == code).sum()) for code, text in OUTCOMES.items()}
+    found = ", ".join(f"{count:,} {text}" for text, count in counts.items() if count)
+    asked = [name for name in ("batch_size", "target") if name in table.steps.dims]
+    best = f"The best settings, with the fewest updates:\n\n{_best_cells(table, asked)}"
+    note = "effective rate: the learning rate times what momentum makes of it, 1 / (1 - momentum) for heavy ball."
+    settings = f"{codes.size:,} settings, {shape}: {found}"
+    return report("Updates to a target loss over a grid", table.attrs, lines_of([settings]), best, lines_of([note]))
+
+
+def _best_cells(table: xr.Dataset, asked: list[str]) -> str:
+    """The setting with the fewest updates for each point of the axes `asked`."""
+    swept = [str(name) for name in table.steps.dims if name not in asked]
+    steps = table.steps.transpose(*asked, *swept)
+    columns: dict[str, list[str]] = {name: [] for name in [*asked, "steps", *swept, "effective_learning_rate"]}
+    for point in np.ndindex(*(table.sizes[name] for name in asked)):
+        part = steps[point].values
+        place = dict(zip(swept, np.unravel_index(part.argmin(), part.shape), strict=True))
+        best = table.isel(dict(zip(asked, point, strict=True)) | place)
+        for name, cells in columns.items():
+            value = best[name].item()
+            show = {"batch_size": batch_text, "steps": count_text}.get(name, "{:.6g}".format)
+            cells.append(show(value) if name in asked or np.isfinite(best.steps) else "-")
+    titles = {"steps": "updates", "effective_learning_rate": "effective\nrate"}
+    first, *others = columns
+    return columns_text(
+        first.replace("_", " "), columns[first], {titles.get(name, name.replace("_", "\n")): columns[name] for name in others}
+    )

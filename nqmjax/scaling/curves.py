@@ -1,0 +1,184 @@
+r"""The main job: tuned steps to target against batch size, for several optimizers and preconditioner powers side by side."""
+
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from tqdm import tqdm
+
+from nqmjax._tools import check_choice, check_target, numeric, require
+from nqmjax.bounds import bayes_examples, flat_prior_bound
+from nqmjax.dynamics import check_run
+from nqmjax.optimizers import (
+    TEMPLATES,
+    LinearOptimizer,
+    Preconditioned,
+    describe,
+    hyperparameters,
+    provenance,
+)
+from nqmjax.problem import NoisyQuadratic
+from nqmjax.scaling.critical import CriticalBatchSize, critical_batch_size
+from nqmjax.scaling.tune import TUNABLE, tune
+from nqmjax.sweeps import with_units
+from nqmjax.target import Status
+
+DEFINITIONS = ("overhead", "knee")
+"""Definitions of the critical batch size that a table of `scaling_curves` holds."""
+
+
+def scaling_curves(
+    problem: NoisyQuadratic,
+    batch_size: Any,
+    target: float,
+    optimizers: Sequence[str] = ("sgd", "heavy_ball", "ema"),
+    powers: Sequence[float] = (0.0, 0.25, 0.5, 0.75),
+    fixed: Mapping[str, float] = MappingProxyType({}),
+    dtype: Any = "float64",
+    progress: bool = True,
+) -> xr.Dataset:
+    r"""Tuned steps to target against batch size, with critical batch sizes and bounds, of several optimizers.
+
+    Args:
+      problem: the quadratic.
+      batch_size: examples per update, shape `(b,)`.
+      target: risk to reach, the irreducible loss included.
+      optimizers: names, see `TEMPLATES`.
+      powers: powers `p` of the preconditioner `H^p`, each between 0 and 1.
+      fixed: values of hyperparameters that are not to be tuned, for the optimizers that have them.
+      dtype: "float64" or "float32".
+      progress: show which curve is under way.
+
+    Returns:
+      `xarray.Dataset` with the dimensions optimizer, power, batch_size: the variables of `tune` (without a value where an
+      optimizer lacks the hyperparameter), `critical_batch_size` and its `critical_batch_size_bound` by definition
+      (without a value where too few batch sizes reach the target), `knee_residual`; and by batch size the updates
+      `bayes_steps` and `flat_prior_steps` that the two bounds of the examples leave.
+
+    Raises:
+      ValueError: an argument is out of its range, or a name is unknown.
+
+    >>> from nqmjax import power_law
+    >>> table = scaling_curves(power_law(100), [16, 256, 4096], 0.01, ["sgd"], powers=[0.0, 0.5], progress=False)
+    >>> table.steps.sel(optimizer="sgd").values
+    array([[2037.,  169.,   77.],
+           [ 819.,   54.,   10.]])
+
+    Source: Zhang et al. 2019, section 3.7.1 and figures 3a, 4 and 14.
+    """
+    templates = _templates(problem, batch_size, optimizers, powers, fixed)
+    check_target(target)
+    curves = {}
+    with tqdm(total=len(templates) * len(powers), unit=" curves", leave=False, disable=not progress) as bar:
+        for (name, template), power in itertools.product(templates.items(), powers):
+            bar.set_description(f"{name}, power {power:g}")
+            held = [other for other in fixed if other in hyperparameters(template)]
+            curves[name, float(power)] = tune(
+                problem, Preconditioned(template, float(power)), batch_size, target, held, dtype=dtype, progress=progress
+            )
+            bar.update()
+    table = _side_by_side(curves).merge(_critical(curves)).merge(_bounds(problem, batch_size, target))
+    table.attrs = {
+        "title": "tuned updates to a target loss against batch size",
+        **provenance(problem, _names(templates, fixed)),
+        "initial_risk": float(problem.initial_risk),
+        "irreducible": float(problem.irreducible),
+        "fixed": ", ".join(f"{name}={value:g}" for name, value in fixed.items()),
+    }
+    return with_units(table)
+
+
+def _names(templates: Mapping[str, LinearOptimizer], fixed: Mapping[str, float]) -> str:
+    """The optimizers in words; of their hyperparameters those that are fixed have a value."""
+    free = {name: set(hyperparameters(template)) - set(fixed) for name, template in templates.items()}
+    return "; ".join(describe(template, free[name]) for name, template in templates.items()) + ", tuned"
+
+
+def _templates(
+    problem: NoisyQuadratic, batch_size: Any, optimizers: Sequence[str], powers: Sequence[float], fixed: Mapping[str, float]
+) -> dict[str, LinearOptimizer]:
+    """The named optimizers with the fixed values in them, everything checked before anything is computed."""
+    several = isinstance(optimizers, Collection) and not isinstance(optimizers, str)
+    require(several, "optimizers", repr(optimizers), "give a list of names")
+    require(numeric("powers", powers).ndim == 1, "powers", repr(powers), "give a list of numbers")
+    require(isinstance(fixed, Mapping), "fixed", repr(fixed), "give a dict of hyperparameters and their values")
+    for argument, values in {"optimizers": optimizers, "powers": powers}.items():
+        require(len(values) > 0, argument, list(values), "give at least one")
+        require(len(set(values)) == len(values), argument, list(values), "give each one once")
+    for name in optimizers:
+        check_choice("optimizer", name, TEMPLATES)
+    templates = {name: TEMPLATES[name] for name in optimizers}
+    known = dict.fromkeys(name for template in templates.values() for name in hyperparameters(template))
+    for name in fixed:
+        check_choice("fixed", name, known)
+    for name, template in templates.items():
+        values = hyperparameters(template)
+        templates[name] = template.replace(**{key: value for key, value in fixed.items() if key in values})
+        check_run(problem, Preconditioned(templates[name], numeric("power", powers)), batch_size)
+        tuned = [key for key in values if key in TUNABLE and key not in fixed]
+        require(bool(tuned), "fixed", ", ".join(fixed), f"nothing is left to tune of {name}")
+    return templates
+
+
+def _side_by_side(curves: Mapping[tuple[str, float], xr.Dataset]) -> xr.Dataset:
+    """One table of all curves; no value and no flag where an optimizer lacks the hyperparameter."""
+    flags = {str(name): False for curve in curves.values() for name, values in curve.data_vars.items() if values.dtype == bool}
+    rows: list[xr.Dataset] = []
+    for name, group in itertools.groupby(curves, key=lambda key: key[0]):
+        row = [curves[key].drop_vars("power").expand_dims(power=[key[1]]) for key in group]
+        rows.append(xr.concat(row, "power", join="exact", coords="minimal", compat="equals").expand_dims(optimizer=[name]))
+    fill = {**flags, "status": np.int8(Status.REACHED)}
+    return xr.concat(rows, "optimizer", data_vars="all", join="exact", coords="minimal", compat="equals", fill_value=fill)
+
+
+def _critical(curves: Mapping[tuple[str, float], xr.Dataset]) -> xr.Dataset:
+    """Critical batch sizes of every curve by every definition."""
+    found = {key: {name: _critical_or_none(curve, name) for name in DEFINITIONS} for key, curve in curves.items()}
+    names = list(dict.fromkeys(name for name, _ in curves))
+    powers = list(dict.fromkeys(power for _, power in curves))
+
+    def column(read: Any, missing: Any, definitions: Sequence[str]) -> np.ndarray:
+        values = [read(found[key][d]) if found[key][d] else missing for key in curves for d in definitions]
+        return np.array(values).reshape(len(names), len(powers), len(definitions))
+
+    dims = ("optimizer", "power", "definition")
+    return xr.Dataset(
+        {
+            "critical_batch_size": (dims, column(lambda c: c.batch_size, np.nan, DEFINITIONS)),
+            "critical_batch_size_bound": (dims, column(lambda c: c.bound or "", "", DEFINITIONS)),
+            "knee_residual": (dims[:2], column(lambda c: c.residual, np.nan, ["knee"])[..., 0]),
+        },
+        coords={"optimizer": names, "power": powers, "definition": list(DEFINITIONS)},
+    )
+
+
+def _critical_or_none(curve: xr.Dataset, definition: str) -> CriticalBatchSize | None:
+    """The critical batch size, or None where too few batch sizes take a finite, positive number of steps."""
+    steps = curve.steps.values
+    some = np.isfinite(steps) & (steps > 0)
+    if some.sum() < 3:
+        return None
+    return critical_batch_size((curve.batch_size.values[some], steps[some]), definition)
+
+
+def _bounds(problem: NoisyQuadratic, batch_size: Any, target: float) -> xr.Dataset:
+    """Updates that the Bayes bound and the flat-prior line leave at each batch size."""
+    batches = np.atleast_1d(numeric("batch_size", batch_size))
+    excess = float(target) - float(problem.irreducible)
+    flat = float(flat_prior_bound(problem, 1.0)) - float(problem.irreducible)
+    flat_prior = np.divide(flat, excess * batches, out=np.full(batches.shape, np.inf), where=excess > 0)
+    plain = np.array_equal(problem.noise, problem.curvature)
+    return xr.Dataset(
+        {
+            "bayes_steps": ("batch_size", bayes_examples(problem, target) / batches, {"long_name": "ideal bound"}),
+            "flat_prior_steps": (
+                "batch_size",
+                flat_prior,
+                {"long_name": "d / (2 x examples)" if plain else "ideal line, start unknown"},
+            ),
+        },
+        coords={"batch_size": batches},
+    )

@@ -1,0 +1,50 @@
+"""How large a learning rate may be: the cap of tuned rates, and which pieces of a plan are beyond the stability edge."""
+
+import numpy as np
+
+from nqmjax._tools import require, scalar
+from nqmjax.dynamics import spectral_radius, stability_edge
+from nqmjax.optimizers import LinearOptimizer
+from nqmjax.problem import NoisyQuadratic
+from nqmjax.schedules.plan import Plan
+
+AT_CAP = 1e-3
+"""A tuned rate lies at the cap if it is within so much of it."""
+
+
+def learning_rate_cap(problem: NoisyQuadratic, optimizer: LinearOptimizer) -> float:
+    """The default cap: the stability edge of the steepest direction, times `h_max / (h_max + h_min)`.
+
+    For SGD that is `2 / (h_max + h_min)`, at which the steepest and the flattest direction shrink alike; curvatures are
+    the preconditioned ones. Source: Zhang et al. 2019 (their code adds 10^-4 to the sum).
+    """
+    curvature = np.asarray(problem.curvature)
+    steep = curvature * np.asarray(optimizer.gradient_scale(curvature))
+    edge = float(stability_edge(optimizer, float(curvature[steep.argmax()])))
+    return float(edge * steep.max() / (steep.max() + steep[steep > 0].min()))
+
+
+def chosen_cap(problem: NoisyQuadratic, optimizer: LinearOptimizer, max_learning_rate: float | None) -> float:
+    """The cap that was asked for, inf for none, or else the default one."""
+    if max_learning_rate is None:
+        return learning_rate_cap(problem, optimizer)
+    cap = scalar("max_learning_rate", max_learning_rate)
+    require(cap > 0, "max_learning_rate", cap, "give a rate above 0, or inf for no cap")
+    return cap
+
+
+def caps_of_pieces(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Plan) -> np.ndarray:
+    """The default cap at each piece's hyperparameters, shape `(pieces,)`."""
+    names = [name for name in plan.hyperparameters if name != "learning_rate"]
+    others = np.array([plan.hyperparameters[name] for name in names]).reshape(len(names), plan.pieces)
+    kinds, place = np.unique(others, axis=1, return_inverse=True)
+    settings = [optimizer.replace(**dict(zip(names, kind, strict=True))) for kind in kinds.T] if names else [optimizer]
+    caps = np.array([learning_rate_cap(problem, each) for each in settings])
+    return caps[place.reshape(-1)] if names else np.full(plan.pieces, caps[0])
+
+
+def unstable_pieces(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Plan) -> np.ndarray:
+    """Which pieces have a rate at which the steepest direction diverges."""
+    curvature = np.asarray(problem.curvature)
+    steepest = float(curvature[(curvature * np.asarray(optimizer.gradient_scale(curvature))).argmax()])
+    return np.asarray(spectral_radius(optimizer.replace(**plan.hyperparameters), steepest)) > 1 + 1e-9

@@ -1,0 +1,96 @@
+"""Many searches for a target: in chunks that bound memory, on all cores, with a progress bar and clean interruption."""
+
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from nqmjax._tools import check_choice, check_dtype, check_steps, precision, require
+from nqmjax.optimizers import LinearOptimizer
+from nqmjax.problem import NoisyQuadratic
+from nqmjax.target import MAX_STEPS, StepsToTarget, search
+
+CHUNK = 64
+"""Lanes of one call of the compiled search; all calls have this many, so that it is compiled once."""
+
+
+def check_search(max_steps: Any, rule: str, dtype: Any) -> None:
+    """Check the options of `search_lanes`."""
+    check_steps("max_steps", max_steps, MAX_STEPS)
+    check_choice("rule", rule, ["first", "stays"])
+    check_dtype(dtype)
+    require(np.ndim(max_steps) == 0, "the shape of max_steps", np.shape(max_steps), "give a number")
+
+
+def search_lanes(
+    problem: NoisyQuadratic,
+    optimizer: LinearOptimizer,
+    batch_size: np.ndarray,
+    target: np.ndarray,
+    max_steps: Any = MAX_STEPS,
+    rule: str = "first",
+    dtype: Any = "float64",
+    progress: tqdm | None = None,
+) -> StepsToTarget:
+    """Steps to target of many lanes, a lane being one setting of the hyperparameters with all its batch sizes.
+
+    Args:
+      problem: the quadratic.
+      optimizer: hyperparameters of shape `(lanes,)` each.
+      batch_size: shape `(lanes, b)`, in any order.
+      target: shape `(lanes,)`.
+      max_steps: updates to search, a number or shape `(lanes, b)`, the smaller batch size never the smaller number.
+      rule: "first" or "stays".
+      dtype: "float64" or "float32".
+      progress: a bar to advance by the number of cells as they are done.
+
+    Returns:
+      `StepsToTarget` of NumPy arrays of shape `(lanes, b)`.
+    """
+    stays = rule == "stays"
+    lanes, batches = batch_size.shape
+    max_steps = np.broadcast_to(np.asarray(max_steps, np.uint32), batch_size.shape)
+    if stays:  # one batch size to a lane
+        repeated = jax.tree.map(lambda leaf: np.repeat(leaf, batches), (optimizer, target))
+        optimizer, target, batch_size, max_steps = *repeated, batch_size.reshape(-1, 1), max_steps.reshape(-1, 1)
+    order = np.argsort(-batch_size, axis=1)
+    batch_size, max_steps = (np.take_along_axis(values, order, axis=1) for values in (batch_size, max_steps))
+
+    missing = -len(target) % CHUNK
+    cells = jax.tree.map(
+        lambda leaf: np.pad(leaf, [(0, missing)] + [(0, 0)] * (leaf.ndim - 1), mode="edge"),
+        (jax.tree.map(lambda leaf: leaf.astype(dtype), (optimizer, batch_size, target)), max_steps),
+    )
+    cells[0][2][len(target) :] = np.inf  # met at once: the padding costs next to nothing
+    problem = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), problem)
+
+    def chunk(start: int) -> StepsToTarget:
+        with precision(dtype):
+            settings, limits = jax.tree.map(lambda leaf: leaf[start : start + CHUNK], cells)
+            found = jax.tree.map(np.asarray, _search(problem, *settings, limits, stays))
+        if progress is not None:
+            progress.update(min(found.steps.size, progress.total - progress.n))
+        return found
+
+    starts = range(0, len(target), CHUNK)
+    pool = ThreadPoolExecutor(_cores())
+    try:
+        # The first chunk alone, so that the search is compiled once and not by every thread.
+        parts = [chunk(starts[0]), *pool.map(chunk, starts[1:])]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    found = jax.tree.map(lambda *values: np.concatenate(values)[: len(target)], *parts)
+    back = np.argsort(order, axis=1)
+    return jax.tree.map(lambda values: np.take_along_axis(values, back, axis=1).reshape(lanes, batches), found)
+
+
+_search = jax.jit(functools.partial(search, outermost=True), static_argnames="stays")
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

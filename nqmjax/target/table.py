@@ -1,0 +1,160 @@
+"""What the searches for the first and the last passage share: the table of powers, the length of the next hop, statuses."""
+
+import enum
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from nqmjax.dynamics import Model, Position, Span, look_ahead, quadratic, start_position, unstable
+
+MAX_STEPS = 2**31 - 1
+"""The largest number of updates that is searched."""
+
+MAX_LOOKS = 2**16
+"""Looks ahead that a search may take. Each third at least is a hop, so that answers up to 40,000 updates are always found."""
+
+GROWTH = 2**20
+"""Growth of the risk over one hop, from where it is or from the target, beyond which bounds are mere rounding."""
+
+FOREVER = 62
+"""Doublings after which a run has forgotten its start: 2^62 updates."""
+
+
+class Status(enum.IntEnum):
+    """What became of a run, in `steps_to_target`, `sweep` and `tune`."""
+
+    REACHED = 0
+    """The target was reached; the number of steps is exact."""
+    NEVER = 1
+    """It provably never is: the risk settles above the target and no update on the way dips to it."""
+    DIVERGED = 2
+    """A direction is unstable, and the risk has grown past the target for good."""
+    OUT_OF_STEPS = 3
+    """Not within `max_steps`, or not with the work that a search may take (some 65,000 looks ahead); what comes later is
+    not known."""
+
+
+class StepsToTarget(NamedTuple):
+    """`steps` (a float, inf where not reached) and `status` (see `Status`).
+
+    `crossing` is `steps` made continuous: where the straight line between the logarithms of the risks of the last two
+    updates meets the target, after `steps - 1` and not after `steps`, but for rounding.
+    """
+
+    steps: Any
+    status: Any
+    crossing: Any
+
+
+class Table(NamedTuple):
+    """Spans of `2^l` updates for `l = 0 .. top`, and the two parts of the risk after `2^l` updates from the start."""
+
+    spans: Span
+    top: jax.Array
+    overflow: jax.Array
+    bias: jax.Array
+    noise: jax.Array
+
+    def span(self, level: jax.Array) -> Span:
+        picked = jax.tree.map(lambda entry: jax.lax.dynamic_index_in_dim(entry, level, keepdims=False), self.spans)
+        return jax.lax.optimization_barrier(picked)  # copied once, not read again by each use
+
+
+def climb(model: Model, levels: int, enough: Callable[[jax.Array, Position], jax.Array]) -> Table:
+    """Square until `enough(level, position after 2^level updates)`, until an overflow or to the last level."""
+    start = start_position(model)
+
+    def going_on(carry: Any) -> jax.Array:
+        level, *_, stop, _ = carry
+        return ~stop & (level < levels)
+
+    def square_once(carry: Any) -> Any:
+        level, span, spans, bias, noise, _, _ = carry
+        spans = jax.tree.map(lambda table, row: jax.lax.dynamic_update_index_in_dim(table, row, level, 0), spans, span)
+        there = look_ahead(model, span, start).end
+        overflow = ~((there.bias < huge(model)) & (there.noise < huge(model)))
+        stop = enough(level, there) | overflow
+        return (
+            level + 1,
+            span.doubled(),
+            spans,
+            bias.at[level].set(there.bias),
+            noise.at[level].set(there.noise),
+            stop,
+            overflow,
+        )
+
+    span = Span.one_update(model)
+    spans = jax.tree.map(lambda row: jnp.zeros((levels, *row.shape), row.dtype), span)
+    unknown, false = jnp.full(levels, jnp.inf, model.weight.dtype), jnp.zeros((), bool)
+    carry = (jnp.zeros((), jnp.int32), span, spans, unknown, unknown, false, false)
+    level, _, spans, bias, noise, _, overflow = jax.lax.while_loop(going_on, square_once, carry)
+    return Table(spans, jnp.maximum(level - 1 - overflow, 0), overflow, bias, noise)
+
+
+def next_level(walk: Any, hop: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Twice as far after `patience` hops in a row, half as far after none; more patience after each attempt that failed."""
+    streak = jnp.where(hop, walk.streak + 1, 0)
+    longer = streak >= walk.patience
+    failed_at_once = ~hop & (walk.streak == 0)
+    level = walk.level + jnp.where(longer, 1, jnp.where(hop, 0, -1))
+    patience = jnp.where(hop & (walk.streak == 0), 2, walk.patience)
+    patience = jnp.where(failed_at_once, jnp.minimum(2 * walk.patience, 16), patience)
+    return level, jnp.where(longer, 0, streak), patience
+
+
+def result(model: Model, steps: jax.Array, crossing: jax.Array, proven: jax.Array, exploded: jax.Array) -> StepsToTarget:
+    """Give each batch size its status; `proven` where the noise alone exceeds the target, `exploded` where the bias is huge."""
+    reached = steps < jnp.inf
+    look = (exploded | proven) & ~reached
+    grows = jax.lax.cond(look.any(), lambda: _unstable(model), lambda: jnp.zeros((), bool))
+    failed = jnp.where(proven | _still(model), Status.NEVER, Status.OUT_OF_STEPS)
+    failed = jnp.where(look & grows, Status.DIVERGED, failed)
+    return StepsToTarget(steps, jnp.where(reached, Status.REACHED, failed).astype(jnp.int8), crossing)
+
+
+def _still(model: Model) -> jax.Array:
+    """Whether the scored iterate never moves: not in as many updates as there are state variables, so not ever."""
+    span = Span.one_update(model)
+    for _ in range((len(model.read) - 1).bit_length()):
+        span = span.doubled()
+    kicks = quadratic(span.sums[:, :, 0] + span.sums[:, :, 1], model.kick)
+    return ((span.sums[0, 0, 0] == 0) & (kicks == 0)).all()
+
+
+def _unstable(model: Model) -> jax.Array:
+    """Whether the powers of a direction that counts grow without bound."""
+    return (unstable(model.increment) & (model.weight > 0)).any()
+
+
+def crossing_time(steps: jax.Array, before: jax.Array, after: jax.Array, target: jax.Array) -> jax.Array:
+    """Where `log R`, a straight line between the updates `steps - 1` and `steps`, meets the target."""
+    after = jnp.maximum(after, jnp.finfo(after.dtype).tiny)
+    drop = jnp.log(before) - jnp.log(after)
+    return steps - jnp.where(drop > 0, jnp.clip((jnp.log(target) - jnp.log(after)) / drop, 0, 1), 0)
+
+
+def huge(model: Model) -> Any:
+    """A risk from which a run does not come back; its square does not overflow."""
+    return jnp.finfo(model.weight.dtype).max ** 0.25
+
+
+def rounding(target: jax.Array) -> jax.Array:
+    """How far rounding may put a bound off the target: dips of less than that cannot be told in this precision.
+
+    Without it, a run that has settled within rounding of its target is followed update by update.
+    """
+    return 8 * jnp.finfo(target.dtype).eps * jnp.abs(target)
+
+
+def powers_of_two(count: int, like: jax.Array) -> jax.Array:
+    """`2^l` for `l = 0 .. count - 1`, integers of the type of `like`."""
+    return jnp.left_shift(jnp.ones((), like.dtype), jnp.arange(count, dtype=like.dtype))
+
+
+def floor_log2(value: jax.Array) -> jax.Array:
+    """`floor(log2(value))` of an integer, 0 below 2."""
+    bits = jnp.iinfo(value.dtype).bits
+    return (bits - 1 - jax.lax.clz(jnp.maximum(value, 1))).astype(jnp.int32)

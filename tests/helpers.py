@@ -1,0 +1,262 @@
+"""Random cells for tests of exactness, and brute force over every step of each."""
+
+import functools
+from dataclasses import dataclass, fields
+from typing import Any
+
+import jax
+import numpy as np
+
+import nqmjax as nq
+from nqmjax.dynamics.model import build_model
+from nqmjax.optimizers.base import hyperparameters
+
+
+class AggMo(nq.LinearOptimizer):
+    """Aggregated momentum with two velocities (Lucas et al. 2019): a user's own optimizer."""
+
+    learning_rate: float
+    slow: float
+    fast: float
+
+    def initial(self, theta):
+        return theta, 0.0, 0.0
+
+    def change(self, state, gradient):
+        _, v, w = state
+        dv, dw = (self.slow - 1) * v - gradient, (self.fast - 1) * w - gradient
+        return self.learning_rate / 2 * (v + dv + w + dw), dv, dw
+
+
+def momentum(rng):
+    return 1 - 10 ** rng.uniform(-4, 0)
+
+
+OPTIMIZERS = {
+    "SGD": lambda rng, a: nq.SGD(a),
+    "HeavyBall": lambda rng, a: nq.HeavyBall(a, momentum(rng)),
+    "Nesterov": lambda rng, a: nq.Nesterov(a, momentum(rng)),
+    "QHM": lambda rng, a: nq.QHM(a, momentum(rng), rng.uniform(0, 1)),
+    "AggMo": lambda rng, a: AggMo(a, momentum(rng), momentum(rng)),
+    "Preconditioned SGD": lambda rng, a: nq.Preconditioned(nq.SGD(a), rng.uniform(0, 1)),
+    "Preconditioned HeavyBall": lambda rng, a: nq.Preconditioned(nq.HeavyBall(a, momentum(rng)), rng.uniform(0, 1)),
+    "Averaged SGD": lambda rng, a: nq.Averaged(nq.SGD(a), momentum(rng)),
+    "Averaged Preconditioned HeavyBall": lambda rng, a: nq.Averaged(
+        nq.Preconditioned(nq.HeavyBall(a, momentum(rng)), rng.uniform(0, 1)), momentum(rng)
+    ),
+    "Averaged Averaged Nesterov": lambda rng, a: nq.Averaged(
+        nq.Averaged(nq.Nesterov(a, momentum(rng)), momentum(rng)), momentum(rng)
+    ),
+    "Averaged HeavyBall": lambda rng, a: nq.Averaged(nq.HeavyBall(a, momentum(rng)), momentum(rng)),
+    "Averaged QHM": lambda rng, a: nq.Averaged(nq.QHM(a, momentum(rng), rng.uniform(0, 1)), momentum(rng)),
+    "Preconditioned Nesterov": lambda rng, a: nq.Preconditioned(nq.Nesterov(a, momentum(rng)), rng.uniform(0, 1)),
+}
+
+
+def edge(optimizer, curvature):
+    """The learning rate at which a direction becomes unstable, in closed form."""
+    match optimizer:
+        case nq.Preconditioned():
+            return edge(optimizer.optimizer, curvature ** (1 - optimizer.power))
+        case nq.Averaged():
+            return edge(optimizer.optimizer, curvature)
+        case nq.SGD():
+            return 2 / curvature
+        case nq.HeavyBall(momentum=m):
+            return 2 * (1 + m) / curvature
+        case nq.Nesterov(momentum=m):
+            return 2 * (1 + m) / (1 + 2 * m) / curvature
+        case nq.QHM(momentum=m, nu=nu):
+            return 2 * (1 + m) / (1 + m * (1 - 2 * nu)) / curvature
+        case AggMo(slow=m, fast=n):
+            return 4 / (1 / (1 + m) + 1 / (1 + n)) / curvature
+    raise TypeError(f"no edge is known for {optimizer}")
+
+
+def random_problem(rng, groups):
+    """A power law or a log-uniform spectrum; noise equal to the curvature or not; starts equal or not."""
+    if rng.random() < 0.5:
+        curvature = np.arange(1.0, groups + 1) ** -rng.uniform(0.5, 2.5)
+    else:
+        curvature = np.sort(10 ** rng.uniform(-8 * rng.random(), 0, groups))[::-1]
+    noise = curvature if rng.random() < 0.5 else curvature ** rng.uniform(0, 2) * 10 ** rng.uniform(-2, 1, groups)
+    noise = noise * (rng.random() < 0.85)  # now and then none
+    initial = np.ones(groups) if rng.random() < 0.5 else 10 ** rng.uniform(-3, 1, groups) * (rng.random(groups) < 0.9)
+    count = np.ones(groups) if rng.random() < 0.5 else rng.integers(1, 50, groups).astype(float)
+    return nq.NoisyQuadratic(curvature, noise, initial, count, 0.0 if rng.random() < 0.5 else rng.uniform(0, 1))
+
+
+def random_cell(rng, name, groups):
+    """One cell: rates up to a little beyond the stability edge, targets anywhere between what is reached and not."""
+    problem = random_problem(rng, groups)
+    rate = 10 ** rng.uniform(-4, 0.8) / problem.curvature[0]
+    batch = 2.0 ** rng.uniform(0, 22)
+    excess = (problem.initial_risk - problem.irreducible) * 10 ** rng.uniform(-4, -0.01)
+    return problem, OPTIMIZERS[name](rng, rate), batch, problem.irreducible + excess
+
+
+def adversarial_problem(rng, groups):
+    """Few directions, some of them equal or idle; noise or none; a start that hides the direction that explodes first."""
+    curvature = np.sort(10 ** rng.uniform(-4 * rng.random(), 0.5, groups))[::-1]
+    curvature[1:] = curvature[1:] * rng.choice([1.0, 0.1])
+    if rng.random() < 0.2:
+        curvature[1] = curvature[0]
+    noise = curvature * rng.choice([0.0, 1e-12, 1.0, 100.0], p=[0.4, 0.1, 0.4, 0.1])
+    initial = 10 ** rng.uniform(-3, 3, groups) * np.maximum(rng.random(groups) < 0.8, np.arange(groups) == 1)
+    if rng.random() < 0.4:
+        initial[0] = 10 ** rng.uniform(-30, 0)
+    return nq.NoisyQuadratic(curvature, noise, initial, np.ones(groups), rng.choice([0.0, 1.0], p=[0.8, 0.2]))
+
+
+def adversarial_optimizer(rng, name, curvature):
+    """Rates at the edge of stability, closely below or above it, beyond it, far below; momenta and decays up to 1 - 1e-9."""
+    optimizer = OPTIMIZERS[name](rng, 1.0)
+    if rng.random() < 0.3:
+        near_one = [key for key in hyperparameters(optimizer) if key.split(".")[-1] in ("momentum", "decay", "slow")]
+        optimizer = optimizer.replace(**{key: 1 - 10 ** rng.uniform(-9, -3) for key in near_one})
+    away = {
+        "close": rng.choice([-1, 1]) * 10 ** rng.uniform(-12, -2),
+        "above": 10 ** rng.uniform(-3, 0.3),
+        "below": -rng.uniform(0, 1),
+        "slow": 10 ** rng.uniform(-6, -1) - 1,
+        "exactly": 0.0,
+    }
+    kind = rng.choice([*away], p=[0.45, 0.2, 0.2, 0.1, 0.05])
+    return optimizer.replace(learning_rate=edge(optimizer, curvature[0]) * (1 + away[kind]))
+
+
+def adversarial_target(rng, curve, irreducible):
+    """A level between the highest and the lowest risk, one that is met exactly, or one just above or below a dip."""
+    curve = curve[np.isfinite(curve) & (curve < 1e100)] - irreducible
+    floor = 1e-25 * curve[0]
+    dips = np.flatnonzero((curve[1:-1] <= curve[:-2]) & (curve[1:-1] <= curve[2:])) + 1 if len(curve) > 2 else []
+    dip = curve[rng.choice(dips)] if len(dips) and rng.random() < 0.6 else curve.min()
+    level = {
+        "between": np.exp(rng.uniform(*np.log(np.maximum([curve.min(), curve.max()], floor)))),
+        "met": rng.choice(curve),
+        "above a dip": dip * (1 + 10 ** rng.uniform(-9, -0.3)),
+        "below a dip": dip * (1 - 10 ** rng.uniform(-9, -0.3)),
+    }
+    return irreducible + max(level[rng.choice([*level], p=[0.3, 0.1, 0.4, 0.2])], floor)
+
+
+@dataclass
+class Tally:
+    """What became of the cells; `ties` are decided by the last digits, `given_up` by the bound on the work."""
+
+    cells: int = 0
+    reached: int = 0
+    oscillating: int = 0
+    ties: int = 0
+    given_up: int = 0
+    mismatches: tuple = ()
+
+    def __add__(self, other):
+        return Tally(**{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)})
+
+
+def compare(name, seed, cells=25, groups=12, horizon=20_000):
+    """Compare both rules with brute force over `horizon` updates on random cells of one optimizer."""
+    rng = np.random.default_rng([seed, *map(ord, name)])
+    drawn = [random_cell(rng, name, groups) for _ in range(cells)]
+    problem, optimizer, batch, target = jax.tree.map(lambda *leaves: np.stack(leaves), *drawn)
+    with jax.enable_x64(True):
+        curves = np.asarray(jax.vmap(functools.partial(nq.risk_curve, num_steps=horizon))(problem, optimizer, batch))
+        lowest = curves.min(1) - problem.irreducible
+        dips = (rng.uniform(size=cells) < 0.3) & (lowest > 1e-12)  # targets just above the lowest risk, at a dip maybe
+        target = np.where(dips, problem.irreducible + lowest * rng.uniform(1.0001, 1.3, cells), target)
+        found = {
+            rule: jax.tree.map(
+                np.asarray,
+                jax.vmap(lambda *cell, rule=rule: nq.steps_to_target(*cell, rule=rule))(problem, optimizer, batch, target),
+            )
+            for rule in ("first", "stays")
+        }
+    runs = [(*cell[:3], goal) for cell, goal in zip(drawn, target, strict=True)]
+    return judge((name, seed), runs, curves, found)
+
+
+def compare_adversarial(name, seed, problems=10, settings=20, groups=6, horizon=2000):
+    """The same for cells of the kinds that have deceived a search, `settings` of them to a problem."""
+    rng = np.random.default_rng([seed, 1, *map(ord, name)])
+    tally = Tally()
+    for number in range(problems):
+        problem = adversarial_problem(rng, groups)
+        drawn = [adversarial_optimizer(rng, name, problem.curvature) for _ in range(settings)]
+        optimizer = jax.tree.map(lambda *leaves: np.array(leaves), *drawn)
+        batch = rng.choice([np.ones(settings), 2.0 ** rng.uniform(0, 40, settings), np.full(settings, 1e12)])
+        curves = nq.risk_curve(problem, optimizer, batch, horizon)
+        target = np.array([adversarial_target(rng, curve, problem.irreducible) for curve in curves])
+        found = {rule: nq.steps_to_target(problem, optimizer, batch, target, rule=rule) for rule in ("first", "stays")}
+        runs = [(problem, *cell) for cell in zip(drawn, batch, target, strict=True)]
+        tally += judge((name, seed, number), runs, curves, found)
+    return tally
+
+
+def judge(label: tuple, runs: list[Any], curves: np.ndarray, found: dict[str, Any]) -> Tally:
+    """Count what became of the cells: brute force in the same precision decides, where it cannot, in a higher one."""
+    tally = Tally(cells=len(runs))
+    for i, (run, curve) in enumerate(zip(runs, curves, strict=True)):
+        tally.reached += bool((curve <= run[-1]).any())
+        tally.oscillating += bool((curve[1:] > curve[:-1]).any())
+        for rule, result in found.items():
+            got, given_up = result.steps[i], result.status[i] == nq.Status.OUT_OF_STEPS
+            if verdict(rule, curve, got, run, 0.0):
+                continue
+            if verdict(rule, curve, got, run, TIE) or verdict(
+                rule, precise_curve(run[0], run[1], run[2], len(curve) - 1), got, run, TIE
+            ):
+                tally.ties += 1
+            elif given_up and rule == "stays":
+                tally.given_up += 1
+            else:
+                tally.mismatches += ((*label, i, rule, got, answers(rule, curve, run[-1])),)
+    return tally
+
+
+TIE = 1e-12
+"""Targets that are met within this share of themselves may be met or not: rounding decides."""
+
+
+def verdict(rule: str, curve: np.ndarray, got: float, run: Any, tie: float) -> bool:
+    """Whether an answer is what brute force finds for some target within `tie`; `got` may lie beyond the horizon."""
+    horizon, target = len(curve) - 1, run[-1]
+    early, late = (answers(rule, curve, target * (1 + side * tie)) for side in (1, -1))
+    if early <= min(got, horizon + 1) <= late:
+        return True
+    # Brute force sees the last crossing before the horizon; the search also knows of later ones.
+    return rule == "stays" and got > horizon and late <= horizon and crosses_later(run, horizon)
+
+
+def answers(rule, curve, target):
+    """Steps to target by the whole curve, one more than its updates where there are none."""
+    below = curve <= target
+    if rule == "first":
+        return int(below.argmax()) if below.any() else len(curve)
+    return int(len(curve) - below[::-1].argmin()) if not below.all() else 0
+
+
+def crosses_later(run, horizon):
+    """Whether the risk is above the target at some later time, by closed form at many of them and in the limit."""
+    problem, optimizer, batch_size, target = run
+    cell = problem, optimizer, batch_size
+    later = np.unique(np.geomspace(horizon, 2**31, 20_000).astype(np.int64))
+    return nq.stationary_risk(*cell) > target or (nq.risk(*cell, later) > target).any()
+
+
+def precise_curve(problem, optimizer, batch_size, horizon):
+    """`risk_curve` in NumPy's extended precision, of the same map in double precision."""
+    with jax.enable_x64(True):
+        model = jax.tree.map(
+            lambda leaf: np.asarray(leaf, np.longdouble), build_model(problem, optimizer, np.asarray(batch_size))
+        )
+    read, squares, risks = model.read, np.zeros_like(model.noise), []
+    start, kick = np.zeros_like(model.kick), model.kick
+    start[0] = 1
+    with np.errstate(all="ignore"):
+        for _ in range(horizon + 1):
+            bias = (read * start).sum(0) ** 2
+            risks.append(model.irreducible + (model.weight * (model.initial * bias + model.noise * squares)).sum())
+            squares = squares + (read * kick).sum(0) ** 2
+            start, kick = (x + (model.increment * x).sum(1) for x in (start, kick))
+    return np.where(np.isnan(risks), np.inf, risks)

@@ -1,0 +1,260 @@
+"""What every public function and class is called with, and for each argument what must be refused."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import optax
+
+import nqmjax as nq
+
+PROBLEM, METHOD, PLAN = nq.power_law(3), nq.SGD(0.1), nq.Plan(0.1, steps=10, batch_size=4)
+RUNS = nq.runs.make([1e6, 1e6, 4e6, 4e6], [64, 128, 64, 128], [2000, 1000, 500, 400], [3.1, 3.2, 3.3, 3.25])
+CURVE = ([1.0, 4.0, 16.0, 64.0], [100.0, 30.0, 20.0, 18.0])
+
+RAGGED = [[1.0], [1.0, 2.0]]
+THING = [None, "a", 3.0, [1, 2], math.nan]
+"""In the place of an object of nqmjax."""
+NUMBER = [None, "a", math.nan, RAGGED, {}]
+POSITIVE = [*NUMBER, -1.0]
+COUNT = [*NUMBER, -1, 1.5, math.inf]
+WORD = [None, "nonsense", 3]
+PATH = [None, 3, b"x.csv", ["x.csv"], "no such folder/x.csv", "no.such.suffix", "zero\0byte.csv"]
+
+ON_PROBLEM = {"problem": (PROBLEM, THING), "optimizer": (METHOD, THING)}
+BATCH = {"batch_size": (4, [*NUMBER, 0.5, 0, -1, math.inf])}
+STEPS = {"steps": (10, COUNT)}
+DTYPE = {"dtype": ("float64", WORD)}
+FAMILY = {"family": ("cosine", WORD)}
+CAP = {"max_learning_rate": (1.0, ["a", math.nan, -1.0, 0.0, RAGGED])}
+OVER = {"over": (("learning_rate",), [["speed"], 3])}
+PIECES = {"pieces": (2, [*COUNT, 0])}
+CLOCK = nq.schedules.TimeModel(0.1, 0.01)
+
+HYPER = [None, "a", RAGGED, math.nan, {}]
+
+
+def used(method: Callable) -> Callable:
+    """A method in use: the constructor checks nothing, for its arguments may be traced."""
+    return lambda **values: nq.risk(PROBLEM, method(**values), 4, 3)
+
+
+CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
+    "power_law": (
+        nq.power_law,
+        {
+            "dim": (3, [*COUNT, 0, 1e30]),
+            "exponent": (1.0, [*NUMBER, math.inf]),
+            "noise": (1.0, ["a", math.nan, RAGGED, -1.0, [1.0, 2.0], {}]),
+            "initial": (1.0, [*POSITIVE, [1.0, 2.0]]),
+            "irreducible": (0.0, [*POSITIVE, math.inf, [0.0]]),
+        },
+    ),
+    "from_spectrum": (
+        nq.from_spectrum,
+        {
+            "eigenvalues": ([1.0, 2.0], [*NUMBER, [], [[1.0, 2.0]], [-1.0, 1.0], [0.0, 0.0], [math.inf, 1.0]]),
+            "count": ([1.0, 2.0], ["a", math.nan, RAGGED, 0.0, -1.0, [1.0, 2.0, 3.0]]),
+            "noise": ([1.0, 2.0], ["a", math.nan, RAGGED, -1.0, [1.0, 2.0, 3.0]]),
+            "initial": ([1.0, 2.0], [*POSITIVE, [1.0, 2.0, 3.0]]),
+            "irreducible": (0.0, [*POSITIVE, math.inf]),
+        },
+    ),
+    "read_spectrum": (nq.read_spectrum, {"path": ("x.csv", PATH)}),
+    "SGD": (used(nq.SGD), {"learning_rate": (0.1, HYPER)}),
+    "HeavyBall": (used(nq.HeavyBall), {"learning_rate": (0.1, HYPER), "momentum": (0.9, HYPER)}),
+    "Nesterov": (used(nq.Nesterov), {"learning_rate": (0.1, HYPER), "momentum": (0.9, HYPER)}),
+    "QHM": (used(nq.QHM), {"learning_rate": (0.1, HYPER), "momentum": (0.9, HYPER), "nu": (0.7, HYPER)}),
+    "Preconditioned": (used(nq.Preconditioned), {"optimizer": (METHOD, THING), "power": (0.5, HYPER)}),
+    "Averaged": (used(nq.Averaged), {"optimizer": (METHOD, THING), "decay": (0.9, HYPER)}),
+    "risk": (nq.risk, ON_PROBLEM | BATCH | STEPS | DTYPE),
+    "risk_curve": (nq.risk_curve, ON_PROBLEM | BATCH | {"num_steps": (3, [*COUNT, [1, 2]])} | DTYPE),
+    "stationary_risk": (nq.stationary_risk, ON_PROBLEM | BATCH | DTYPE),
+    "spectral_radius": (nq.spectral_radius, {"optimizer": (METHOD, THING), "curvature": (1.0, POSITIVE)}),
+    "stability_edge": (nq.stability_edge, {"optimizer": (METHOD, THING), "curvature": (1.0, POSITIVE)}),
+    "steps_to_target": (
+        nq.steps_to_target,
+        ON_PROBLEM | BATCH | {"target": (0.1, [*NUMBER, math.inf]), "max_steps": (9, COUNT), "rule": ("first", WORD)} | DTYPE,
+    ),
+    "sweep": (
+        nq.sweep,
+        ON_PROBLEM | BATCH | {"target": (0.1, [*NUMBER, [[0.1]]]), "max_steps": (9, COUNT), "rule": ("first", WORD)} | DTYPE,
+    ),
+    "tune": (
+        nq.tune,
+        {"problem": (PROBLEM, THING), "template": (METHOD, THING)}
+        | BATCH
+        | {"target": (0.1, NUMBER), "fixed": ((), [["momentun"], ["learning_rate"]]), "max_steps": (9, COUNT)}
+        | DTYPE,
+    ),
+    "Plan": (
+        nq.Plan,
+        {"learning_rate": (0.1, [None, "a", RAGGED]), "steps": (10, [None, "a", RAGGED]), "batch_size": (4, ["a", RAGGED])},
+    ),
+    "run": (nq.run, ON_PROBLEM | {"plan": (PLAN, THING)} | DTYPE),
+    "optimize_rates": (nq.schedules.optimize_rates, ON_PROBLEM | BATCH | STEPS | PIECES | CAP),
+    "read_plan": (nq.schedules.read_plan, {"path": ("x.csv", PATH)}),
+    "closed_form_rates": (
+        nq.schedules.closed_form_rates,
+        {"problem": (nq.from_spectrum([1.0]), THING), "optimizer": (METHOD, THING)} | BATCH | STEPS,
+    ),
+    "optimal_batch_sizes": (
+        nq.schedules.optimal_batch_sizes,
+        ON_PROBLEM | {"plan": (PLAN, THING), "examples": (40, [None, "a", RAGGED]), "smallest": (1.0, [None, "a", 0.0, 9.0])},
+    ),
+    "optimize_schedule": (nq.optimize_schedule, ON_PROBLEM | BATCH | STEPS | PIECES | CAP | OVER),
+    "steps_to_target_with_schedule": (
+        nq.steps_to_target_with_schedule,
+        ON_PROBLEM | BATCH | {"target": (0.1, [*NUMBER, math.inf])} | PIECES | CAP | OVER,
+    ),
+    "compare_schedules": (
+        nq.schedules.compare,
+        ON_PROBLEM | BATCH | STEPS | {"families": (("cosine",), [["nonsense"], "nonsense", 3])} | CAP,
+    ),
+    "tune_family": (nq.schedules.tune_family, ON_PROBLEM | BATCH | STEPS | FAMILY | CAP),
+    "budget_curve": (nq.schedules.budget_curve, ON_PROBLEM | BATCH | STEPS | FAMILY | {"warmup": (0.0, [*POSITIVE, 1.5])}),
+    "budget_regimes": (nq.schedules.budget_regimes, {"table": (None, THING)}),
+    "transfer": (
+        nq.schedules.transfer,
+        ON_PROBLEM | {"plan": (PLAN, THING), "batch_size": (8, [*NUMBER, 0.5]), "rules": (("none",), [["best"], "best"])},
+    ),
+    "best_plan_in_time": (
+        nq.schedules.best_plan_in_time,
+        ON_PROBLEM | {"seconds": (1.0, [*POSITIVE, math.inf]), "time": (CLOCK, THING)} | PIECES | OVER | CAP,
+    ),
+    "fastest_plan": (
+        nq.schedules.fastest_plan,
+        ON_PROBLEM | {"target": (0.1, NUMBER), "time": (CLOCK, THING)} | PIECES | OVER | CAP,
+    ),
+    "run_settings": (
+        nq.runs.run_settings,
+        {
+            "model_size": (1e6, [*POSITIVE, 3.0]),
+            "batch_size": (64, [*POSITIVE, 0]),
+            "steps": (10, [*POSITIVE, 0]),
+            "learning_rate": (0.1, [*POSITIVE, 0]),
+            "schedule": (
+                nq.runs.RunSchedule(),
+                ["cosine", 3, None, nq.runs.RunSchedule("cosin"), nq.runs.RunSchedule("cosine", 2.0)],
+            ),
+        },
+    ),
+    "make_runs": (
+        nq.runs.make,
+        {
+            "model_size": ([1e6, 2e6], [*POSITIVE, 3.0, [1e6, 2e6, 3e6]]),
+            "batch_size": (64, [*POSITIVE, 0]),
+            "steps": (10, [*POSITIVE, 0]),
+            "loss": ([3.0, 2.0], [*POSITIVE, 0]),
+            "learning_rate": (0.1, [*POSITIVE, 0]),
+            "compute": (1.0, ["a", math.nan, -1.0, 0.0, RAGGED]),
+            "weight": (1.0, [*POSITIVE, 0.0]),
+        },
+    ),
+    "read_runs": (nq.runs.read, {"path": ("x.csv", PATH)}),
+    "read_settings": (nq.runs.read_settings, {"path": ("x.csv", PATH)}),
+    "fit": (
+        nq.runs.fit,
+        {
+            "runs": (RUNS, THING),
+            "laws": (["chinchilla"], [["nonsense"], "nonsense", [], 3]),
+            "starts": (1, [*COUNT, 0]),
+            "robust": (1.0, [*POSITIVE, 0.0]),
+            "seed": (0, COUNT),
+        },
+    ),
+    "compare_models": (nq.runs.compare_models, {"runs": (RUNS, THING), "laws": (["chinchilla"], [["nonsense"], [], 3])}),
+    "predict": (nq.runs.predict, {"model": (None, THING), "model_size": (1e6, [])}),
+    "StepTime": (nq.runs.StepTime, {"fixed": (0.1, []), "per_work": (0.1, [])}),
+    "StepTable": (
+        nq.runs.StepTable,
+        {
+            "model_size": ([1e6, 1e6, 1e7, 1e7], [*POSITIVE, [1e6]]),
+            "batch_size": ([1, 2, 1, 2], [*POSITIVE, [1]]),
+            "seconds": ([1.0, 2.0, 3.0, 4.0], [*POSITIVE, [1.0]]),
+        },
+    ),
+    "plan": (nq.runs.plan, {"model": (None, THING), "limits": (nq.runs.Limits(compute=1.0), [])}),
+    "critical_batch_sizes": (nq.runs.critical_batch_sizes, {"model": (None, THING), "model_size": (1e6, [])}),
+    "write_model": (nq.runs.write_model, {"model": (None, THING), "path": ("m.json", [])}),
+    "read_model": (nq.runs.read_model, {"path": ("m.json", PATH)}),
+    "identification": (nq.runs.identification, {"fitted": (None, THING)}),
+    "bayes_bound": (nq.bayes_bound, {"problem": (PROBLEM, THING), "examples": (4, POSITIVE)}),
+    "flat_prior_bound": (nq.flat_prior_bound, {"problem": (PROBLEM, THING), "examples": (4, POSITIVE)}),
+    "bayes_examples": (nq.bayes_examples, {"problem": (PROBLEM, THING), "target": (0.1, NUMBER)}),
+    "critical_batch_size": (
+        nq.critical_batch_size,
+        {
+            "curve": (CURVE, [None, "a", 3.0, [1], ([1.0], [1.0, 2.0]), ([], []), ([math.nan] * 4, [1.0] * 4), RAGGED]),
+            "definition": ("knee", WORD),
+            "overhead": (0.2, [*POSITIVE, 0.0]),
+        },
+    ),
+    "noise_scale": (
+        nq.noise_scale,
+        {"problem": (PROBLEM, THING), "second_moments": (1.0, ["a", math.nan, -1.0, RAGGED]), "definition": ("B_noise", WORD)},
+    ),
+    "regimes": (
+        nq.regimes,
+        {"curve": (CURVE, [None, "a", 3.0, [1], ([1.0], [1.0, 2.0])]), "tolerance": (0.1, [*POSITIVE, 0.0])},
+    ),
+    "monte_carlo": (
+        nq.monte_carlo,
+        {
+            "problem": (PROBLEM, THING),
+            "optax_transformation": (optax.sgd(0.1), THING),
+            "batch_size": (4, [*NUMBER, 0.5, -1]),
+            "num_steps": (3, COUNT),
+            "num_seeds": (2, [*COUNT, 0]),
+            "key": (0, [None, "a", 1.5, math.nan]),
+            "average": (0.0, [*POSITIVE, 1.0]),
+        }
+        | DTYPE,
+    ),
+    "precondition": (nq.precondition, {"problem": (PROBLEM, THING), "power": (0.5, [*POSITIVE, 2.0])}),
+}
+UNCHECKED = {
+    "NoisyQuadratic": "built by functions that check; its leaves may be traced",
+    "LinearOptimizer": "a base class",
+    "StepsToTarget": "a result",
+    "Status": "an enumeration",
+    "TimeModel": "checked where it is used",
+    "Schedule": "checked where it is used",
+    "Limits": "checked where it is used",
+    "RunSettings": "built by run_settings",
+    "Runs": "built by make_runs",
+    "RunModel": "a result",
+    "FittedLaw": "a result",
+    "fit_law": "see the tests of fits",
+    "to_optax": "see the tests of plans",
+    "to_torch_lambda": "see the tests of plans",
+    "batch_ramp": "see the tests of plans",
+    "write_plan": "see the tests of plans",
+}
+PENDING = {
+    **dict.fromkeys(("SGD", "HeavyBall", "Nesterov", "QHM"), ("learning_rate", "momentum", "nu")),
+    **dict.fromkeys(("Preconditioned", "Averaged"), ("optimizer", "power", "decay")),
+    **dict.fromkeys(
+        ("optimize_rates", "optimize_schedule", "steps_to_target_with_schedule"), ("pieces", "max_learning_rate", "over")
+    ),
+    **dict.fromkeys(("best_plan_in_time", "fastest_plan"), ("pieces", "max_learning_rate", "over", "time", "seconds")),
+    "compare_schedules": ("steps", "max_learning_rate"),
+    "tune_family": ("max_learning_rate",),
+    "budget_curve": ("warmup",),
+    "optimal_batch_sizes": ("examples", "smallest"),
+}
+"""Arguments that are not refused in every case yet."""
+
+CASES = [
+    (name, argument, value)
+    for name, (_, known) in CALLS.items()
+    for argument, (_, bad) in known.items()
+    for value in bad
+    if argument not in PENDING.get(name, ())
+]
+
+
+def call(name: str, argument: str, value: Any) -> Any:
+    """Call a public function with one argument replaced."""
+    function, known = CALLS[name]
+    return function(**{key: good for key, (good, _) in known.items()} | {argument: value})
