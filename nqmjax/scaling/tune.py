@@ -28,10 +28,10 @@ TUNABLE = ("learning_rate", "momentum", "decay", "nu")
 
 SLACK = 2.0  # grid points with more than this many times the fewest steps known are not followed to the end
 STARTS = 4  # local minima of the grid that are refined, for each batch size
-SAMPLES = 2**14  # points tried beside the grid on problems of up to `FEW` directions,
-FEW, MANY = 5, 20  # fewer as the square of the others, none where there are more than `MANY`
-SLOWED, FEW_STEPS = 4, 8  # every which of them is also tried slowed down from so many steps to as many as the grid takes
-SAMPLE_STARTS = 12  # of them that are refined, for each batch size
+SAMPLES = 2**14  # points tried beside the grid where up to `FEW` curvatures matter for the target;
+FEW, MANY = 5, 20  # where `n` do, `(FEW / n)^2` times as many, and none beyond `MANY`
+SLOWED, FEW_STEPS = 4, 8  # every fourth sample is also tried slowed down, from 8 updates to as many as the grid takes
+SAMPLE_STARTS = 12  # samples that are refined, for each batch size
 ROUNDS = 4, 9  # of boxes, before and after batch sizes exchange what they found; each halves the box
 BOX = np.linspace(-1.0, 1.0, 5)
 
@@ -112,7 +112,7 @@ def _tuned(template: LinearOptimizer, fixed: Collection[str]) -> list[str]:
 
 
 def _samples(problem: NoisyQuadratic, target: float) -> int:
-    """How many points to try beside the grid, by the number of curvatures that must shrink: all others hold half the target."""
+    """Points to try beside the grid, by the number of curvatures that matter: the others hold less than half the target."""
     excess = np.asarray(problem.count) * np.asarray(problem.curvature) * np.asarray(problem.initial) / 2
     shares = np.bincount(np.unique(problem.curvature, return_inverse=True)[1], weights=excess)
     directions = np.count_nonzero(np.cumsum(np.sort(shares)) > (target - float(problem.irreducible)) / 2)
