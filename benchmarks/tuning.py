@@ -13,7 +13,7 @@ from nqmjax.sweeps import search_lanes
 
 POINTS = 20_000
 SPECTRA = ["1", "2", "3", "4", "5", "rough 12", "rough 40", "power law"]
-SEEDS = 1
+SEEDS = 2
 FEW_BATCHES = 2.0 ** np.array([0, 6, 12, 20])
 EDGES = {
     "sgd": lambda beta, nu: 2.0 + 0 * beta,
