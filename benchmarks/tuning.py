@@ -36,7 +36,7 @@ def main() -> None:
 def against_random_points(small: bool) -> None:
     done = {} if small or not DONE.exists() else dict(json.loads(line) for line in DONE.read_text().splitlines())
     found = []
-    for seed, spectrum, name in itertools.product(range(SEEDS), SPECTRA[:2] if small else SPECTRA, TEMPLATES):
+    for seed, spectrum, name in itertools.product(range(1 if small else SEEDS), SPECTRA[:2] if small else SPECTRA, TEMPLATES):
         label = f"{spectrum}, {name}, {seed}"
         if label not in done:
             done[label] = compare(spectrum, name, seed)
