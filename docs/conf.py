@@ -16,7 +16,7 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "nqmjax"
 
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the tests run the code blocks and compare what they print
 
