@@ -3,8 +3,9 @@
 import json
 
 from nqmjax.cli import examples
+from nqmjax.runs.model_files import FORMAT, VERSION
 
-MODEL = {"format": "nqmjax model of training runs", "version": 1}
+MODEL = {"format": FORMAT, "version": VERSION}
 FILES = {
     "good.csv": "eigenvalue\n1\n0.1\n",
     "empty.csv": "",
@@ -95,7 +96,7 @@ FILES = {
 FOLDERS = ("folder.toml", "empty-folder")
 
 SCALING = "scaling --optimizers sgd --powers 0 --batch-sizes 4..16"
-COMPARE = "schedule compare --batch-size 4 --steps 20 --families constant --no-warmup"
+COMPARE = "schedule compare --batch-size 4 --steps 20 --families constant --no-tune-warmup"
 OPTIMIZE = "schedule optimize --batch-size 4 --steps 20"
 RAMP = "batch-schedule --learning-rate 0.1 --steps 20 --batch-size 4 --pieces 2"
 BUDGET = "budget --steps 20 --batch-sizes 1,4 --optimizers sgd"

@@ -134,7 +134,10 @@ def test_power_laws_are_recognised_in_groups_too(dim, exponent, bins):
 @pytest.mark.parametrize(
     ("problem", "text"),
     [
-        (nq.from_spectrum([0.0, 0.0]), "spectrum of 2 directions, curvature 0, trace 0; no noise"),
+        (
+            nq.NoisyQuadratic(np.zeros(2), np.zeros(2), np.ones(2), np.ones(2), 0.0),
+            "spectrum of 2 directions, curvature 0, trace 0; no noise",
+        ),
         (nq.from_spectrum([3.0, 1.0], noise=0.5), "curvature 1 to 3, trace 4; noise variance 0.5 per direction"),
         (
             nq.from_spectrum([3.0, 1.0], noise=[6.0, 2.0], initial=0),

@@ -8,12 +8,12 @@ import re
 import shutil
 from pathlib import Path
 
-import jax
 import matplotlib.image
 import numpy as np
 import pytest
 
 from nqmjax._tools.datasets import load_dataset
+from nqmjax._tools.precision import precision
 from nqmjax.cli.app import main
 from nqmjax.cli.commands import runs as fit_app
 from nqmjax.cli.reports.runs import short
@@ -38,7 +38,7 @@ def write_runs(path):
     size, batch, budget = (np.array([row[k] for row in rows]) for k in range(3))
     steps = np.round(budget / size / batch)
     scale, inputs = Scale(4e6, 128, 5000, 1, 32, 512, 500, 2.5, 6), law_inputs(run_settings(size, batch, steps))
-    with jax.enable_x64():
+    with precision():
         log = QuadraticLaw(follow_schedule=False).log_loss([0.0, 1.6, -1.8, -0.7, -1.5, -3.0, 5.5], inputs, scale)
     loss = np.exp(np.asarray(log) + 0.005 * np.random.default_rng(0).standard_normal(len(rows)))
     lines = [f"{n:g},{b:g},{k:g},{x:.6f},{row[3]},no" for n, b, k, x, row in zip(size, batch, steps, loss, rows, strict=True)]
