@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from nqmjax.runs.files import ALIASES, MAX_LOSS, read, read_settings
     from nqmjax.runs.fit import compare_models, fit
     from nqmjax.runs.laws import CANDIDATES, LAWS, Chinchilla, QuadraticLaw, law_inputs, scale_of
-    from nqmjax.runs.limits import Limits, StepTable, StepTime
+    from nqmjax.runs.limits import Limits, StepTable, StepTime, check_limits
     from nqmjax.runs.model_files import read_model, write_model
     from nqmjax.runs.one_law import FittedLaw, fit_law, identification, sum_error
     from nqmjax.runs.plan import RunPlan, plan
@@ -35,6 +35,7 @@ exports(
     internal={
         "files": ["ALIASES", "MAX_LOSS"],
         "laws": ["CANDIDATES", "law_inputs"],
+        "limits": ["check_limits"],
         "one_law": ["sum_error"],
         "plan": ["RunPlan"],
         "predict": ["mean_log_losses"],

@@ -15,8 +15,8 @@ import pytest
 from nqmjax._tools.datasets import load_dataset
 from nqmjax._tools.precision import precision
 from nqmjax.cli.app import main
-from nqmjax.cli.commands import runs as fit_app
 from nqmjax.cli.reports.runs import short
+from nqmjax.cli.run_options import LAWS_HELP
 from nqmjax.runs.laws.base import Scale, law_inputs
 from nqmjax.runs.laws.catalogue import CANDIDATES, LAWS
 from nqmjax.runs.laws.quadratic import QuadraticLaw
@@ -358,7 +358,7 @@ def test_a_model_is_kept_whatever_happens_to_its_figures(run, monkeypatch):
     def fail(*_):
         raise ValueError("no space")
 
-    monkeypatch.setattr("nqmjax.cli.commands.run_jobs.write_figure", fail)
+    monkeypatch.setattr("nqmjax.figures.write_figure", fail)
     code, out, err = run(*FRESH, "--force")
     assert (code, err) == (2, "nqmjax: no space\n")
     assert "* chosen: adam_constant" in out
@@ -371,4 +371,4 @@ def test_help_has_examples_and_names_the_laws(run):
         code, out, _ = run(command, "--help")
         assert code == 0
         assert f"nqmjax {command} " in out
-    assert all(name.removesuffix("_constant") in fit_app.LAWS_HELP for name in [*LAWS, *CANDIDATES])
+    assert all(name.removesuffix("_constant") in LAWS_HELP for name in [*LAWS, *CANDIDATES])

@@ -8,7 +8,7 @@ import pytest
 
 import nqmjax as nq
 from nqmjax._tools.datasets import load_dataset
-from nqmjax.cli.commands.schedule_jobs import default_batch_sizes
+from nqmjax.cli.commands.budget import default_batch_sizes
 
 SMALL = ["--dim", "30"]
 COMPARE = [
