@@ -107,6 +107,13 @@ def check_target(target: Any) -> None:
         check_values("target", values, np.isfinite(values), "give a finite risk")
 
 
+def check_loss(target: Any) -> None:
+    """A target that is a loss is finite, and 0 or more: for questions whose answers have no status "never"."""
+    if not is_traced(target):
+        values = numeric("target", target)
+        check_values("target", values, np.isfinite(values) & (values >= 0), "give a finite loss, 0 or more")
+
+
 def scalar(argument: str, value: Any) -> float:
     """Return `value` as a float, or say which argument is not a single number."""
     if is_traced(value):

@@ -79,7 +79,9 @@ class FitOptions:
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of `fit` and `compare_models`; what is not given keeps its default."""
-        require(self.seed >= 0, "seed", self.seed, "give a whole number, 0 or more")
+        training.check_starts(self.starts, self.seed)
+        good = self.robust is None or self.robust > 0
+        require(good, "robust", self.robust, "give an error of the log loss above 0, or inf")
         given = {} if self.robust is None else {"robust": self.robust}
         return {"starts": self.starts, "seed": self.seed, **given}
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nqmjax.runs.plan import RunPlan, plan
     from nqmjax.runs.predict import RunModel, mean_log_losses, predict
     from nqmjax.runs.settings import RunSchedule, RunSettings, run_settings
+    from nqmjax.runs.study import check_starts
     from nqmjax.runs.table import Runs, make
 
 exports(
@@ -39,6 +40,7 @@ exports(
         "one_law": ["sum_error"],
         "plan": ["RunPlan"],
         "predict": ["mean_log_losses"],
+        "study": ["check_starts"],
     },
     packages=["laws"],
 )

@@ -22,8 +22,9 @@ Examples:
     nqmjax scaling
 
   Your own measured spectrum, next to steps that training really took:
-    nqmjax scaling --spectrum spectrum.csv --target 0.15 --observed observed.csv \\
-                   --optimizers sgd heavy_ball --powers 0 --fixed momentum=0.9
+    nqmjax scaling --spectrum spectrum.csv --target 0.15 \\
+                   --observed observed.csv --optimizers sgd heavy_ball \\
+                   --powers 0 --fixed momentum=0.9
 
   A few batch sizes, other optimizers, other files:
     nqmjax scaling --optimizers nesterov qhm --powers 0,0.5 \\
