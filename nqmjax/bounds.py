@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqmjax._tools import check_target, check_values, evaluate, is_traced, numeric
+from nqmjax._tools import check_loss, check_values, evaluate, is_traced, numeric
 from nqmjax.problem import NoisyQuadratic, check_problem
 
 
@@ -95,7 +95,7 @@ def bayes_examples(problem: NoisyQuadratic, target: Any) -> Any:
     Source: the precision of a Gaussian posterior; see the module.
     """
     check_problem(problem)
-    check_target(target)
+    check_loss(target)
     return evaluate(_bayes_examples, problem, target if is_traced(target) else numeric("target", target))
 
 

@@ -2,9 +2,12 @@
 
 import json
 
-from nqmjax.cli import examples
+from made_models import made_model
 
-MODEL = {"format": "nqmjax model of training runs", "version": 1}
+from nqmjax.cli import examples
+from nqmjax.runs.model_files import FORMAT, VERSION, _document
+
+MODEL = {"format": FORMAT, "version": VERSION}
 FILES = {
     "good.csv": "eigenvalue\n1\n0.1\n",
     "empty.csv": "",
@@ -70,6 +73,7 @@ FILES = {
     "model-word.json": json.dumps(MODEL | {"version": "one"}),
     "model-bare.json": json.dumps(MODEL),
     "model-binary.json": b"\xff\xfe\x00",
+    "model.json": json.dumps(_document(made_model("chinchilla"))),
     "runs.csv": examples.runs(),
     "runs-header.csv": "N,B,K,loss\n",
     "runs-word.csv": "N,B,K,loss\n1e6,64,many,3.1\n",
@@ -95,9 +99,9 @@ FILES = {
 FOLDERS = ("folder.toml", "empty-folder")
 
 SCALING = "scaling --optimizers sgd --powers 0 --batch-sizes 4..16"
-COMPARE = "schedule compare --batch-size 4 --steps 20 --families constant --no-warmup"
+COMPARE = "schedule compare --batch-size 4 --steps 20 --families constant --no-tune-warmup"
 OPTIMIZE = "schedule optimize --batch-size 4 --steps 20"
-RAMP = "batch-schedule --learning-rate 0.1 --steps 20 --batch-size 4 --pieces 2"
+RAMP = "batch-schedule --learning-rate 0.1 --steps 20 --batch-size 4"
 BUDGET = "budget --steps 20 --batch-sizes 1,4 --optimizers sgd"
 TRANSFER = "transfer --learning-rate 0.1 --steps 20 --batch-size 4 --to 8"
 ON_PROBLEMS = (SCALING, COMPARE, OPTIMIZE, RAMP, BUDGET, TRANSFER)
@@ -354,6 +358,21 @@ SINGLE = {
     "batch-schedule --steps 5": ["--learning-rate"],
     "batch-schedule --steps 5 --learning-rate 0.1": ["--batch-size"],
     f"{RAMP} --dim 30 --largest x": ["--largest is 'x'"],
+    f"{RAMP} --dim 30 --largest 0.5": ["--largest is 0.5"],
+    f"{RAMP} --dim 30 --largest 2": ["--examples is 80", "at most 40"],
+    f"{RAMP} --dim 30 --largest nan": ["--largest is nan"],
+    f"{RAMP} --dim 30 --smallest 0": ["--smallest is 0"],
+    f"{RAMP} --dim 30 --smallest -1": ["--smallest is -1"],
+    f"{RAMP} --dim 30 --smallest nan": ["--smallest is nan"],
+    f"{RAMP} --dim 30 --smallest 8": ["--examples is 80", "at least 160"],
+    f"{RAMP} --dim 30 --smallest x": ["--smallest is 'x'"],
+    f"{RAMP} --dim 30 --examples 5": ["--examples is 5", "at least 20"],
+    f"{RAMP} --dim 30 --examples -1": ["--examples is -1"],
+    f"{RAMP} --dim 30 --examples inf": ["--examples is inf"],
+    f"{RAMP} --dim 30 --examples nan": ["--examples is nan"],
+    f"{RAMP} --dim 30 --pieces 0": ["--pieces is 0"],
+    f"{RAMP} --dim 30 --pieces 21": ["--pieces is 21"],
+    "batch-schedule --learning-rate 0.1 --steps 20 --batch-size 0.5 --dim 30": ["--batch-size is 0.5"],
     f"{RAMP} --dim 30 --schedule cosin": ["did you mean 'cosine'"],
     f"{RAMP} --dim 30 --learning-rate -1": ["--learning-rate"],
     f"{RAMP} --dim 30 --learning-rate nan": ["--learning-rate"],
@@ -430,8 +449,28 @@ SINGLE = {
     "plan model-bare.json --seconds 1 --step-table header.csv": ["header.csv"],
     "plan model-bare.json --seconds 1 --step-table runs.csv --step-seconds 1": ["--step-table"],
     "plan model-bare.json --compute 1e9 --parameter-bytes 3": ["--parameter-bytes is 3", "--memory"],
-    "plan model-bare.json --compute 1 -o there": ["there.png", "--force"],
-    "plan model-bare.json --compute 1 -o nowhere/x": ["nowhere", "make it first"],
+    "plan model-bare.json": ["give one of seconds, compute, examples, steps"],
+    "plan model-bare.json --compute -1": ["--compute is -1"],
+    "plan model-bare.json --compute inf": ["--compute is inf"],
+    "plan model-bare.json --examples 0": ["--examples is 0"],
+    "plan model-bare.json --steps -5": ["--steps is -5"],
+    "plan model-bare.json --seconds 5": ["--seconds is 5", "step_seconds"],
+    "plan model-bare.json --seconds -5 --step-seconds 1 --work-seconds 1e-9": ["--seconds is -5"],
+    "plan model-bare.json --compute 1e12 --memory 0": ["--memory is 0"],
+    "plan model-bare.json --compute 1e12 --devices 0": ["--devices is 0"],
+    "plan model-bare.json --compute 1e12 --memory 1e9 --example-bytes -1": ["--example-bytes is -1"],
+    "plan model.json --compute 1e12 --model-size 3": ["3"],
+    "plan model.json --compute 1e12 --batch-size 0": ["--batch-size is 0"],
+    "plan model.json --compute 1e12 --level 2": ["--level is 2"],
+    "plan model.json --compute 1e12 --warmup 2": ["--warmup is 2"],
+    "plan model.json --compute 1e12 --schedule cosin": ["did you mean 'cosine'"],
+    "plan model.json --compute 1e12 -o there": ["there.png", "--force"],
+    "plan model.json --compute 1e12 -o nowhere/x": ["nowhere", "make it first"],
+    "plan model-bare.json --compute 1e12 -o there": ["model-bare.json", "damaged"],
+    "compare-models none.csv -o there.nc": ["none.csv", "no such file"],
+    "schedule compare --steps 20 --batch-size x -o there": ["--batch-size is 'x'"],
+    "schedule optimize --steps 20 --batch-size 4 --spectrum none.csv -o there.csv": ["none.csv", "no such file"],
+    "transfer --to x --plan plan.csv -o there.nc": ["--to is 'x'"],
     "example nothing": ["nothing", "choose from"],
     "example spectrum extra": ["extra"],
 }

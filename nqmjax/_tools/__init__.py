@@ -9,6 +9,7 @@ if TYPE_CHECKING:
         check_batch_size,
         check_choice,
         check_dtype,
+        check_loss,
         check_steps,
         check_target,
         check_values,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
         warn_of_unused,
     )
     from nqmjax._tools.text import plain_exponent
-    from nqmjax._tools.writing import check_output, check_suffix, write_atomically
+    from nqmjax._tools.writing import as_path, check_output, check_suffix, write_atomically
 
 exports(
     __name__,
@@ -47,6 +48,7 @@ exports(
             "check_batch_size",
             "check_choice",
             "check_dtype",
+            "check_loss",
             "check_steps",
             "check_target",
             "check_values",
@@ -76,6 +78,6 @@ exports(
             "warn_of_unused",
         ],
         "text": ["plain_exponent"],
-        "writing": ["check_output", "check_suffix", "write_atomically"],
+        "writing": ["as_path", "check_output", "check_suffix", "write_atomically"],
     },
 )

@@ -2,16 +2,20 @@
 
 import difflib
 import os
+import sys
 from collections.abc import Iterable
 from typing import Any
 
-import jax
 import numpy as np
-from jax.core import Tracer
 
 
 def is_traced(*trees: Any) -> bool:
     """Whether any leaf is being traced by `jit`, `vmap` or `grad`, so that its value cannot be looked at."""
+    if "jax" not in sys.modules:  # messages about bad input need not wait for it
+        return False
+    import jax
+    from jax.core import Tracer
+
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
 
 
@@ -26,8 +30,8 @@ def shown(value: Any) -> str:
     >>> shown(0.5), shown("half"), shown(np.arange(1e6))
     ('0.5', "'half'", '[0.0, 1.0, .. 999999.0] (shape (1000000,))')
     """
-    numbers = isinstance(value, np.ndarray | jax.Array) and isinstance(value.dtype, np.dtype) and not is_traced(value)
-    if numbers and value.size > 6:
+    numbers = isinstance(getattr(value, "dtype", None), np.dtype) and hasattr(value, "__array__") and not is_traced(value)
+    if numbers and np.size(value) > 6:
         first, second, last = (_clipped(str(entry), 12) for entry in np.asarray(value).ravel()[[0, 1, -1]].tolist())
         return f"[{first}, {second}, .. {last}] (shape {value.shape})"
     if isinstance(value, str):
@@ -101,6 +105,13 @@ def check_target(target: Any) -> None:
     if not is_traced(target):
         values = numeric("target", target)
         check_values("target", values, np.isfinite(values), "give a finite risk")
+
+
+def check_loss(target: Any) -> None:
+    """A target that is a loss is finite, and 0 or more: for questions whose answers have no status "never"."""
+    if not is_traced(target):
+        values = numeric("target", target)
+        check_values("target", values, np.isfinite(values) & (values >= 0), "give a finite loss, 0 or more")
 
 
 def scalar(argument: str, value: Any) -> float:

@@ -1,4 +1,4 @@
-"""Lists and ranges of numbers as one writes them on the command line: `4,16`, `1..64`, `2^2..2^20:4`, `momentum=0.9`."""
+"""Lists as one writes them on the command line: `4,16`, `1..64`, `2^2..2^20:4`, `momentum=0.9`, `sgd,heavy-ball`."""
 
 import itertools
 import re
@@ -30,15 +30,24 @@ def parse_numbers(argument: str, words: Iterable[str]) -> np.ndarray:
     return np.unique(np.concatenate(numbers))
 
 
-def one_number(argument: str, text: str) -> float:
+def one_number(argument: str, text: str | None) -> float:
     """A single number, as in 64 or 2^6.
 
     >>> one_number("batch size", "2^6")
     64.0
     """
-    numbers = parse_numbers(argument, [text])
+    numbers = parse_numbers(argument, [text or ""])
     require(numbers.size == 1, argument, text, "give one number")
     return float(numbers[0])
+
+
+def parse_names(words: Iterable[str]) -> list[str]:
+    """Names with commas or spaces between them.
+
+    >>> parse_names(["sgd,heavy-ball", "QHM"])
+    ['sgd', 'heavy_ball', 'qhm']
+    """
+    return [name.replace("-", "_") for word in words for name in word.lower().split(",") if name]
 
 
 def parse_assignments(argument: str, words: Iterable[str]) -> dict[str, float]:

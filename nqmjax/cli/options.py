@@ -3,11 +3,17 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter, Token
 
-from nqmjax._tools import parse_number
+from nqmjax import optimizers
+from nqmjax._tools import check_choice, parse_number, require
+from nqmjax.cli.numbers import parse_assignments, parse_names
+
+if TYPE_CHECKING:
+    from nqmjax.optimizers import LinearOptimizer
+    from nqmjax.problem import NoisyQuadratic
 
 QUESTION, PROBLEM, METHOD, OUTPUT = (
     Group(name, sort_key=key) for key, name in enumerate(["Question", "Problem", "Optimizer", "Output"])
@@ -68,6 +74,19 @@ class ProblemOptions:
     irreducible: Annotated[float, Parameter(group=PROBLEM, converter=loss, help="Loss at the optimum.")] = 0.0
     bins: Annotated[Whole, Parameter(help="Group the directions. [default: 100 for the power law, none for a spectrum]")] = None
 
+    def build(self) -> "NoisyQuadratic":
+        """The problem itself, from a file or as a power law in groups."""
+        from nqmjax.problem import power_law
+        from nqmjax.spectrum_files import read_spectrum
+
+        if self.spectrum is None:
+            dim, exponent = 10_000 if self.dim is None else self.dim, 1.0 if self.exponent is None else self.exponent
+            return power_law(dim, exponent, irreducible=self.irreducible).quantize(100 if self.bins is None else self.bins)
+        remedy = "a spectrum from a file has its own; leave it or --spectrum out"
+        require(self.exponent is None, "exponent", self.exponent, remedy)
+        problem = read_spectrum(self.spectrum, self.irreducible, self.dim)
+        return problem if self.bins is None else problem.quantize(self.bins)
+
 
 @Parameter(name="*")
 @dataclasses.dataclass
@@ -85,6 +104,16 @@ class OptimizerOptions:
     ] = ()
     power: Annotated[float, Parameter(group=METHOD, converter=number, help="Preconditioner power p of H^p.")] = 0.0
 
+    def build(self) -> "LinearOptimizer":
+        """The optimizer itself; its learning rate is only a placeholder."""
+        [name] = parse_names([self.optimizer]) or [""]
+        check_choice("optimizer", name, optimizers.TEMPLATES)
+        template, values = optimizers.TEMPLATES[name], parse_assignments("fixed", self.fixed)
+        for key in values:
+            check_choice("fixed", key, optimizers.hyperparameters(template))
+        return optimizers.Preconditioned(template.replace(**values), self.power)
 
-Problem = ProblemOptions | None
-Method = OptimizerOptions | None
+
+THE_PROBLEM = ProblemOptions()
+THE_OPTIMIZER = OptimizerOptions()
+"""What is meant where no option is given."""

@@ -4,20 +4,25 @@ import itertools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import xarray as xr
-from matplotlib.figure import Figure
+from nqmjax import _tools, figures
+from nqmjax._tools import check_choice, check_output, require, write_atomically
 
-from nqmjax._tools import check_output, require, save_dataset, write_atomically
-from nqmjax.figures import write_figure
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
 
 IMAGES = (".png", ".pdf", ".svg")
 """Formats of figures."""
 
 
-def pair(output: Path, force: bool, *sources: Path | None) -> tuple[Path, Path]:
-    """The names of a figure and a table, `OUTPUT.png` and `OUTPUT.nc` unless the suffix says another format; both checked."""
-    image, data = beside(output, ".nc")
+def pair(output: Path | None, default: str, force: bool, *sources: Path | None) -> tuple[Path, Path]:
+    """The names of a figure and a table, both checked: `OUTPUT.png` and `OUTPUT.nc` unless the suffix says another format.
+
+    Where no output is named they have that of `default`, or with a number.
+    """
+    image, data = beside(output or unused(default, force, ".png", ".nc"), ".nc")
     check_outputs((image, data), force, *sources)
     return image, data
 
@@ -52,15 +57,30 @@ def check_outputs(outputs: Sequence[Path], force: bool, *sources: Path | None) -
         check_output(path, force)
 
 
-def write_pair(figure: Figure, table: xr.Dataset, image: Path, data: Path, force: bool, report: str) -> None:
+def write_pair(figure: "Figure", table: "xr.Dataset", image: Path, data: Path, force: bool, report: str) -> None:
     """Write a figure and its table, both or neither, then print the report."""
 
     def both(path: Path) -> None:
         """Save the table when the figure is drawn but not yet in its place, so that an interrupt leaves both or neither."""
-        write_figure(figure, path)
-        save_dataset(table, data, force)
+        figures.write_figure(figure, path)
+        _tools.save_dataset(table, data, force)
 
     write_first(lambda: write_atomically(image, both, force), report, image, data)
+
+
+def write_table(table: "xr.Dataset", path: Path | None, force: bool, report: str) -> None:
+    """Write a table, if it has a name, then print the report."""
+    if path is None:
+        print(report)
+    else:
+        write_first(lambda: _tools.save_dataset(table, path, force), report, path)
+
+
+def check_table(path: Path | None, force: bool, *sources: Path | None) -> None:
+    """Raise for the name of a table that cannot be written; None is no name."""
+    if path is not None:
+        check_choice("the suffix of output", path.suffix.lower(), [".nc"])
+        check_outputs([path], force, *sources)
 
 
 def write_first(write: Callable[[], None], report: str, *paths: Path) -> None:

@@ -68,7 +68,7 @@ def _check_fields(optimizer: LinearOptimizer) -> bool:
                 f"{field.name} is {shown(value)}: {name} wraps an optimizer, give one for it, for example SGD(0.1)"
             )
         else:
-            require(value is not None, field.name, value, "give a number or an array of numbers")
+            require(not isinstance(value, dict | None), field.name, value, "give a number or an array of numbers")
     return ours
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.interpolate import RBFInterpolator
 from scipy.optimize import nnls
 
-from nqmjax._tools import check_values, numeric, require
+from nqmjax._tools import check_values, numeric, require, scalar
 
 MOST_STEPS = 1e12
 """Updates of any run at most."""
@@ -165,11 +165,29 @@ def check_limits(limits: Limits) -> None:
     for name in SPENT:
         value = getattr(limits, name)
         if value is not None:
-            require(0 < float(numeric(name, value)) < math.inf, name, value, "give a number above 0, or leave it out")
+            require(0 < scalar(name, value) < math.inf, name, value, "give a number above 0, or leave it out")
     given = [name for name in SPENT[:4] if getattr(limits, name) is not None]
     require(bool(given), "limits", "empty", f"without a limit training never ends; give one of {', '.join(SPENT[:4])}")
     clock = limits.seconds is None or limits.step_seconds is not None
     require(clock, "seconds", limits.seconds, "give the seconds of a step too, step_seconds")
     for name in ("parameter_bytes", "devices"):
-        require(0 < getattr(limits, name) < math.inf, name, getattr(limits, name), "give a number above 0")
-    require(0 <= limits.example_bytes < math.inf, "example_bytes", limits.example_bytes, "give bytes, 0 or more")
+        _check_positive(name, getattr(limits, name))
+    require(0 <= scalar("example_bytes", limits.example_bytes) < math.inf, "example_bytes", limits.example_bytes, NOT_NEGATIVE)
+    _check_step_seconds(limits.step_seconds)
+
+
+NOT_NEGATIVE = "give a number, 0 or more"
+
+
+def _check_positive(name: str, value: Any) -> None:
+    require(0 < scalar(name, value) < math.inf, name, value, "give a number above 0")
+
+
+def _check_step_seconds(time: Any) -> None:
+    """Raise `ValueError` for what says no time of a step."""
+    require(time is None or callable(time), "step_seconds", time, "give a StepTime, a StepTable or another function of N and B")
+    if isinstance(time, StepTime):
+        for name in ("fixed", "per_work"):
+            value = getattr(time, name)
+            require(0 <= scalar(name, value) < math.inf, name, value, NOT_NEGATIVE)
+        _check_positive("devices", time.devices)

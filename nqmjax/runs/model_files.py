@@ -4,13 +4,12 @@ import json
 import math
 import os
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from nqmjax._tools import check_suffix, input_file, require, write_atomically
+from nqmjax._tools import as_path, check_suffix, input_file, require, write_atomically
 from nqmjax.runs.laws import Chinchilla, Kaplan, Law, QuadraticLaw, Scale
 from nqmjax.runs.one_law import Basin, FittedLaw
 from nqmjax.runs.predict import Interval, RunModel
@@ -45,7 +44,7 @@ def write_model(model: RunModel, path: str | os.PathLike, force: bool = False) -
     for fitted in model.laws:
         known = FORMULAS.get(type(fitted.law).__name__) is type(fitted.law)
         require(known, f"the law {fitted.name}", type(fitted.law).__name__, f"files hold {', '.join(FORMULAS)} only")
-    path = Path(path)
+    path = as_path(path)
     check_suffix(path, ".json")
     text = json.dumps(_document(model), indent=1, allow_nan=False) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"), force)

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax._tools import require
+from nqmjax._tools import require, scalar
 from nqmjax.runs.laws import law_inputs
 from nqmjax.runs.limits import MOST_STEPS, SPENT, Limits, check_limits
 from nqmjax.runs.predict import RunModel, check_model, mean_log_losses, predict
@@ -138,9 +138,9 @@ def _space(model: RunModel, limits: Limits, model_size: float | None, batch_size
     sizes = ends("model", least, 1e4 * largest if largest > least else largest)
     batches = ends("batch", *seen["batch_size"])
     if model_size is not None:
-        sizes = (float(model_size), float(model_size))
+        sizes = (fixed := scalar("model_size", model_size), fixed)
     if batch_size is not None:
-        batches = (float(batch_size), float(batch_size))
+        batches = (fixed := scalar("batch_size", batch_size), fixed)
     for name, (low, high) in {"model_size": sizes, "batch_size": batches}.items():
         least = 100 if name == "model_size" else 1
         require(least <= low <= high < math.inf, name, f"{low:g} to {high:g}", f"give a range that goes up, from {least} on")

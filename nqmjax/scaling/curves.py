@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax._tools import check_choice, check_target, numeric, require
+from nqmjax._tools import check_choice, check_loss, numeric, require
 from nqmjax.bounds import bayes_examples, flat_prior_bound
 from nqmjax.dynamics import check_run
 from nqmjax.optimizers import (
@@ -70,7 +70,7 @@ def scaling_curves(
     Source: Zhang et al. 2019, section 3.7.1 and figures 3a, 4 and 14.
     """
     templates = _templates(problem, batch_size, optimizers, powers, fixed)
-    check_target(target)
+    check_loss(target)
     curves = {}
     with tqdm(total=len(templates) * len(powers), unit=" curves", leave=False, disable=not progress) as bar:
         for (name, template), power in itertools.product(templates.items(), powers):

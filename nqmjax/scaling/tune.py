@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax._tools import check_target, numeric, require, shown
+from nqmjax._tools import check_loss, numeric, require, shown
 from nqmjax.bounds import bayes_examples
 from nqmjax.dynamics import check_run
 from nqmjax.optimizers import LinearOptimizer, hyperparameters, provenance
@@ -76,7 +76,7 @@ def tune(
     Source: Zhang et al. 2019, section 3.7.1 (there a grid of 100 rates and 20 momenta).
     """
     check_run(problem, template, batch_size)
-    check_target(target)
+    check_loss(target)
     check_search(max_steps, "first", dtype)
     batches = np.atleast_1d(numeric("batch_size", batch_size))
     require(batches.ndim == 1 and batches.size > 0, "the shape of batch_size", batches.shape, "give a number or a 1-D array")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from nqmjax._tools import check_target, require, scalar, whole
+from nqmjax._tools import check_loss, require, scalar, whole
 from nqmjax.dynamics import check_run
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
@@ -159,7 +159,7 @@ def fastest_plan(
     (True, 4.0)
     """
     check_run(problem, optimizer, 1.0)
-    check_target(target)
+    check_loss(target)
     scalar("target", target)
     low_risk, high_risk = float(problem.irreducible), float(problem.initial_risk)
     require(low_risk < target < high_risk, "target", target, f"give a risk above {low_risk:g} and below {high_risk:g}")

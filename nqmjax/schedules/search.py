@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 
-from nqmjax._tools import check_steps, check_target, require, whole
+from nqmjax._tools import check_loss, check_steps, require, whole
 from nqmjax.bounds import bayes_examples
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
@@ -146,7 +146,7 @@ def steps_to_target_with_schedule(
 
     Source: Zhang et al. 2019, section 3.7.2, figures 3b and 3c.
     """
-    check_target(target)
+    check_loss(target)
     check_steps("max_steps", max_steps, MAX_STEPS)
     require(max_steps >= 1, "max_steps", max_steps, "give at least one")
     search = Search(problem, optimizer, batch_size, pieces, max_learning_rate, over, None, (1.0, np.inf))

@@ -1,7 +1,7 @@
 """What is said of predictions that the runs hardly support."""
 
 import numpy as np
-from test_prediction import made_model
+from made_models import made_model
 
 from nqmjax.cli.reports.cautions import run_cautions, table_cautions
 from nqmjax.runs.predict import predict

@@ -12,8 +12,8 @@ import pytest
 import nqmjax
 from nqmjax._tools.datasets import load_dataset
 from nqmjax.bounds import bayes_examples, flat_prior_bound
-from nqmjax.cli.app import FIGURE_HELP, SCALING_EXAMPLES, SWEEP_HELP
-from nqmjax.cli.commands import jobs
+from nqmjax.cli.commands import figure, scaling
+from nqmjax.cli.commands import sweep as sweep_command
 from nqmjax.cli.examples import EXAMPLES
 from nqmjax.cli.numbers import parse_assignments, parse_numbers
 from nqmjax.cli.reports.scaling import OUTCOMES
@@ -130,7 +130,7 @@ def test_numbers_in_quotes_are_as_on_the_command_line(tmp_path):
 
 
 def test_spec_in_the_help_is_valid(tmp_path):
-    text = SWEEP_HELP.split("Every hyperparameter")[0].split("A specification:")[1].replace("# average", "average")
+    text = sweep_command.HELP.split("Every hyperparameter")[0].split("A specification:")[1].replace("# average", "average")
     path = tmp_path / "help.toml"
     path.write_text(text)
     problem, optimizer, question = read_spec(path)
@@ -189,8 +189,8 @@ def test_example_files_are_written_once_and_are_what_the_commands_read(run):
 
 
 def test_help_names_what_there_is(run):
-    assert all(f"\n  {name:3}  {figure.description}\n" in FIGURE_HELP for name, figure in PAPER_FIGURES.items())
-    assert all(name in SCALING_EXAMPLES for name in TEMPLATES)
+    assert all(f"\n  {name:3}  {one.description}\n" in figure.HELP for name, one in PAPER_FIGURES.items())
+    assert all(name in scaling.HELP for name in TEMPLATES)
     for command in (["--help"], ["scaling", "--help"], ["figure", "--help"], ["sweep", "--help"], []):
         code, out, err = run(*command)
         assert (code, err) == (0, "")
@@ -246,15 +246,15 @@ def test_bad_specifications(run, old, new, words):
 def computed(monkeypatch):
     """A table as `nqmjax scaling` computes it, returned at once."""
     table = scaling_curves(power_law(30), [4, 16, 64, 256], 0.01, ["sgd"], [0.0], progress=False)
-    monkeypatch.setattr(jobs, "scaling_curves", lambda *_, **__: table)
+    monkeypatch.setattr("nqmjax.scaling.scaling_curves", lambda *_, **__: table)
 
 
-@pytest.mark.parametrize("where", ["scaling_curves", "write_figure", "save_dataset"])
+@pytest.mark.parametrize("where", ["scaling.scaling_curves", "figures.write_figure", "_tools.save_dataset"])
 def test_an_interrupt_leaves_everything_as_it_was(run, computed, monkeypatch, where):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(jobs, where, interrupt)
+    monkeypatch.setattr(f"nqmjax.{where}", interrupt)
     Path("old.png").write_text("a figure")
     Path("old.nc").write_text("a table")
     before = contents()
@@ -273,7 +273,7 @@ def test_an_interrupt_swallowed_by_a_callback_comes_again(run, monkeypatch):
         for _ in range(1000):
             threading.Event().wait(0.01)
 
-    monkeypatch.setattr(jobs, "scaling_curves", compute)
+    monkeypatch.setattr("nqmjax.scaling.scaling_curves", compute)
     assert run("scaling")[0] == 130
 
 
@@ -281,7 +281,7 @@ def test_a_full_disk_is_one_line_and_the_table_is_still_printed(run, computed, m
     def full(*_, **__):
         raise OSError(28, "No space left on device", "x.nc")
 
-    monkeypatch.setattr(jobs, "save_dataset", full)
+    monkeypatch.setattr("nqmjax._tools.save_dataset", full)
     code, out, err = run("scaling", "-o", "x")
     assert (code, err) == (2, "nqmjax: x.nc: No space left on device\n")
     assert "Tuned updates" in out

@@ -8,15 +8,15 @@ import re
 import shutil
 from pathlib import Path
 
-import jax
 import matplotlib.image
 import numpy as np
 import pytest
 
 from nqmjax._tools.datasets import load_dataset
+from nqmjax._tools.precision import precision
 from nqmjax.cli.app import main
-from nqmjax.cli.commands import runs as fit_app
 from nqmjax.cli.reports.runs import short
+from nqmjax.cli.run_options import LAWS_HELP
 from nqmjax.runs.laws.base import Scale, law_inputs
 from nqmjax.runs.laws.catalogue import CANDIDATES, LAWS
 from nqmjax.runs.laws.quadratic import QuadraticLaw
@@ -38,7 +38,7 @@ def write_runs(path):
     size, batch, budget = (np.array([row[k] for row in rows]) for k in range(3))
     steps = np.round(budget / size / batch)
     scale, inputs = Scale(4e6, 128, 5000, 1, 32, 512, 500, 2.5, 6), law_inputs(run_settings(size, batch, steps))
-    with jax.enable_x64():
+    with precision():
         log = QuadraticLaw(follow_schedule=False).log_loss([0.0, 1.6, -1.8, -0.7, -1.5, -3.0, 5.5], inputs, scale)
     loss = np.exp(np.asarray(log) + 0.005 * np.random.default_rng(0).standard_normal(len(rows)))
     lines = [f"{n:g},{b:g},{k:g},{x:.6f},{row[3]},no" for n, b, k, x, row in zip(size, batch, steps, loss, rows, strict=True)]
@@ -358,7 +358,7 @@ def test_a_model_is_kept_whatever_happens_to_its_figures(run, monkeypatch):
     def fail(*_):
         raise ValueError("no space")
 
-    monkeypatch.setattr("nqmjax.cli.commands.run_jobs.write_figure", fail)
+    monkeypatch.setattr("nqmjax.figures.write_figure", fail)
     code, out, err = run(*FRESH, "--force")
     assert (code, err) == (2, "nqmjax: no space\n")
     assert "* chosen: adam_constant" in out
@@ -371,4 +371,4 @@ def test_help_has_examples_and_names_the_laws(run):
         code, out, _ = run(command, "--help")
         assert code == 0
         assert f"nqmjax {command} " in out
-    assert all(name.removesuffix("_constant") in fit_app.LAWS_HELP for name in [*LAWS, *CANDIDATES])
+    assert all(name.removesuffix("_constant") in LAWS_HELP for name in [*LAWS, *CANDIDATES])

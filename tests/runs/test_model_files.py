@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import xarray as xr
-from test_prediction import SETTINGS, made_model
+from made_models import SETTINGS, made_model
 
 from nqmjax.runs import Limits, plan
 from nqmjax.runs.laws.baselines import Chinchilla

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from test_prediction import made_model
+from made_models import made_model
 
 import nqmjax as nq
 from nqmjax.runs import Limits, StepTable, StepTime, critical_batch_sizes, plan

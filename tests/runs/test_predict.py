@@ -9,54 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_models import COORDINATES, RUNS, SCALE, SEEN, SETTINGS, made_law, made_model
 
 import nqmjax as nq
+from nqmjax._tools.precision import precision
 from nqmjax.runs.extrapolation import distance
-from nqmjax.runs.laws.base import Inputs, Scale, law_inputs
-from nqmjax.runs.laws.baselines import Chinchilla, Kaplan
-from nqmjax.runs.laws.quadratic import QuadraticLaw
-from nqmjax.runs.one_law import Basin, FittedLaw
-from nqmjax.runs.predict import DRIFT, Interval, RunModel, law_prediction, predict
+from nqmjax.runs.laws.base import Inputs, law_inputs
+from nqmjax.runs.predict import DRIFT, law_prediction, predict
 from nqmjax.runs.settings import COSINE, RunSchedule, run_settings
-
-SCALE = Scale(2e7, 256.0, 2000.0, 0.002, 32.0, 4096.0, 100.0, 2.3, 5.0)
-COORDINATES = {
-    "chinchilla": (Chinchilla(), np.log([1.7, 0.6, 0.34, 0.6, 0.28])),
-    "kaplan": (Kaplan(), np.log([1.5, 0.1, 1.0, 0.3, 300.0])),
-    "adam": (
-        QuadraticLaw(),
-        np.array([math.log(1.7), math.log(5.0), math.log(0.2), math.log(0.5), -1.0, -3.5, math.log(300.0)]),
-    ),
-}
-SEEN = np.array([[1e6, 4096, 100, 0.001], [3e8, 32, 2e4, 0.003], [1e6, 32, 1000, 0.002]])
-"""Model sizes, batch sizes, updates and peak rates."""
-
-RUNS = 6
-"""In every table here, so that a law compiles once."""
-
-
-def made_law(name, noise=0.01, seed=0):
-    """A law at known coordinates, whose covariance is of 2% and less, as if it had been fitted."""
-    law, coordinates = COORDINATES[name]
-    count = len(coordinates)
-    jacobian = np.random.default_rng(seed).standard_normal((RUNS, count))
-    covariance = 1e-4 * (np.eye(count) + jacobian.T @ jacobian / RUNS)
-    basins = (Basin(noise**2, 0.75), Basin(4 * noise**2, 0.25))
-    return FittedLaw(name, law, SCALE, coordinates, covariance, noise, noise**2, jacobian, np.full(count, 0.5), basins)
-
-
-def made_model(*names, inflation=1.0, seed=0, **columns):
-    """A model of laws at known coordinates; seen were N 1e6 to 3e8, B 32 to 4096, K 100 to 2e4."""
-    laws = tuple(made_law(name, 0.01 * (1 + place), seed + place) for place, name in enumerate(names))
-    rng = np.random.default_rng(seed)
-    replicates = tuple(one.coordinates + 0.02 * rng.standard_normal((5, len(one.coordinates))) for one in laws)
-    intervals = {
-        "laplace": Interval(tuple(one.covariance for one in laws), inflation, 0.75, 0.7),
-        "bootstrap": Interval(replicates, 1.5 * inflation, 0.88, 0.5),
-    }
-    known = {"schedules": (COSINE,), "learning_rate": 0.002, "compute_factor": 1.0, "compute_unit": "parameters x examples"}
-    rest = {"scores": None, "summary": ("48 runs",)}
-    return RunModel(laws, intervals, **{"settings": SEEN} | known | rest | columns)
 
 
 @functools.partial(jax.jit, static_argnames="law", compiler_options={"xla_backend_optimization_level": 0})
@@ -66,11 +26,10 @@ def _log_loss(law, coordinates, inputs):
 
 def log_loss(name, inputs, coordinates=None):
     law, known = COORDINATES[name]
-    with jax.enable_x64():
+    with precision():
         return np.asarray(_log_loss(law, known if coordinates is None else coordinates, inputs))
 
 
-SETTINGS = run_settings(np.geomspace(1e6, 1e9, RUNS), np.geomspace(4096, 32, RUNS), np.geomspace(300, 3e5, RUNS), 0.001)
 ENSEMBLE = ("chinchilla", "kaplan", "adam")
 
 

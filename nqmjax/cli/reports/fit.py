@@ -110,12 +110,13 @@ def law_report(fitted: FittedLaw, runs: Runs, found: xr.Dataset) -> list[str]:
     told = [f"{share:.0%}" for share in found.learnt.values]
     columns = left("value", value) | left("90% interval", interval) | {"told by\nthe runs": told}
     names, correlation = " and ".join(found.attrs["correlated"]), found.attrs["strongest_correlation"]
+    rounding = sum_error(fitted, runs.settings)
     open_sets = dict.fromkeys(" with ".join(text.split()[1::2]) for text in found.attrs["loose"])
     notes = [
         f"Hardest to tell apart: {names}, correlation {correlation:+.3f}; condition number {digits(found.attrs['condition'])}.",
         *([f"Left open by the runs, alone or in combination: {'; '.join(open_sets)}."] if open_sets else []),
         f"Fits from other starts, typical error and share of the starts: {basins_text(fitted)}.",
-        f"Rounding of the law's sums: at most {sum_error(fitted, runs.settings):.0e} of the loss.",
+        *([f"Rounding of the law's sums: at most {rounding:.0e} of the loss."] if rounding else []),
     ]
     error = 100 * math.sqrt(fitted.mean_squared_error)
     head = f"Law {fitted.name}: typical error {error:.2f}% of the loss; scatter of the runs about it {100 * fitted.noise:.2f}%"

@@ -10,6 +10,13 @@ from nqmjax.cli.reports.text import Block, batch_text, columns_text, count_text,
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedules import Plan
 
+DOUBTED = 30.0
+"""Factor on a recipe's rates from which they are likely to be in other units."""
+
+DOUBT = (
+    "So far below the best, the recipe's rate hardly learns here: is it a network's? Give it in the units above, or a recipe "
+    "that is near its best on this problem."
+)
 EFFICIENCY = "efficiency: examples with which the best conceivable algorithm reaches that loss, over those used."
 
 
@@ -125,6 +132,7 @@ def transfer_report(table: xr.Dataset) -> str:
     notes = [
         "rate times: the factor on the rates, for tuned the best one with as many examples. same: as in the recipe.",
         f"At its own batch size the recipe's best factor is {attrs['own_rate_factor']:.4g}; a tuned recipe has 1.",
+        *([DOUBT] if attrs["own_rate_factor"] > DOUBTED else []),
         *cap_note(table, table.rule.values),
     ]
     body = columns_text("rule", [str(name) for name in table.rule.values], columns)

@@ -16,7 +16,7 @@ import numpy as np
 
 from nqmjax.runs.laws.sums import COARSE, Rule
 from nqmjax.runs.settings import RunSchedule, RunSettings
-from nqmjax.runs.table import Runs
+from nqmjax.runs.table import Runs, check_runs
 
 PIECES = 24
 """Equal pieces into which a schedule is cut."""
@@ -99,6 +99,7 @@ def scale_of(runs: Runs) -> Scale:
     >>> scale_of(make([1e6, 4e6], 64, [1000, 500], [3.1, 3.3])).model_size
     2000000.0
     """
+    check_runs(runs)
     known = runs.weight > 0
 
     def middle(values: np.ndarray) -> float:

@@ -1,0 +1,132 @@
+"""`nqmjax scaling`: tuned updates to a target loss against batch size."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from cyclopts import App, Parameter
+
+from nqmjax import figures
+from nqmjax import scaling as curves
+from nqmjax.cli import reports
+from nqmjax.cli.numbers import parse_assignments, parse_names, parse_numbers
+from nqmjax.cli.options import OUTPUT, PROBLEM, QUESTION, Force, Output, ProblemOptions, Whole, Words, loss, number
+from nqmjax.cli.outputs import pair, watched, write_pair
+from nqmjax.cli.reports import with_command
+
+HELP = """\
+Examples:
+
+  The paper's problem, three optimizers, four preconditioner powers:
+    nqmjax scaling
+
+  Your own measured spectrum, next to steps that training really took:
+    nqmjax scaling --spectrum spectrum.csv --target 0.15 \\
+                   --observed observed.csv --optimizers sgd heavy_ball \\
+                   --powers 0 --fixed momentum=0.9
+
+  A few batch sizes, other optimizers, other files:
+    nqmjax scaling --optimizers nesterov qhm --powers 0,0.5 \\
+                   --batch-sizes 32 2^8..2^12 --output results/mine
+
+The loss is a noisy quadratic: directions of given curvature, each with gradient
+noise. Learning rates are in units where the largest curvature is 1 (with a
+spectrum, in its units): a network's rate, times the largest eigenvalue of its
+Hessian.
+
+Optimizers: sgd, heavy_ball, nesterov, qhm; with the exponential moving average
+of the iterates ema (that of sgd), ema_heavy_ball, ema_nesterov, ema_qhm. Their
+hyperparameters: learning_rate, momentum, nu, decay (of the average).
+
+Numbers: 2^10 is 1024, 4k is 4000, 1.5M is 1,500,000; 1e6 too. Batch sizes:
+1..64 doubles from 1 to 64, and 4..1024:4 multiplies by 4. Commas and spaces
+both separate, so that thousands have no separator.
+
+Spectrum files: CSV with a header, NPZ, NPY, NetCDF or JSON, of the columns
+eigenvalue, count (default 1), noise (variance of the gradient of one example,
+default: the eigenvalue) and initial (second moment of the start, default 1), or
+of a list of eigenvalues alone; instead of count there may be weight, shares of
+the directions, of which --dim says how many there are.
+
+Files of observed steps: CSV with the columns batch, steps and label.
+nqmjax example writes such files.
+"""
+
+
+@Parameter(name="*")
+@dataclasses.dataclass
+class ScalingProblem(ProblemOptions):
+    """Which problem, in more words than elsewhere."""
+
+    exponent: Annotated[
+        float | None,
+        Parameter(group=PROBLEM, converter=number, help="Decay of the power law, curvature h_i = i^-exponent. [default: 1]"),
+    ] = None
+    spectrum: Annotated[
+        Path | None, Parameter(group=PROBLEM, help="File with a measured spectrum in place of the power law.")
+    ] = None
+    bins: Annotated[
+        Whole,
+        Parameter(
+            help="Groups of directions at most; 100 make a long spectrum fast. "
+            "[default: 100 for the power law, none for a spectrum]"
+        ),
+    ] = None
+
+
+THE_PROBLEM = ScalingProblem()
+
+
+command = App(name="scaling", help_epilogue=HELP)
+
+
+@command.default
+def run(
+    *,
+    target: Annotated[float, Parameter(group=QUESTION, converter=loss)] = 0.01,
+    batch_sizes: Words = ("2^2..2^20:4",),
+    optimizers: Words = ("sgd", "heavy_ball", "ema"),
+    powers: Words = ("0", "0.25", "0.5", "0.75"),
+    fixed: Words = (),
+    dtype: Annotated[Literal["float64", "float32"], Parameter(group=QUESTION)] = "float64",
+    problem: ScalingProblem = THE_PROBLEM,
+    observed: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
+    output: Output = None,
+    force: Force = False,
+) -> None:
+    """Tuned updates to a target loss against batch size, for several optimizers.
+
+    For each optimizer, preconditioner power and batch size, the hyperparameters
+    are tuned for the fewest updates to the target, counted exactly. Prints the
+    updates and the critical batch sizes; writes a figure and a table of everything
+    (updates, hyperparameters, efficiency, bounds).
+
+    Args:
+      target: Loss to reach, the irreducible loss included.
+      batch_sizes: Examples per update; see below for ranges.
+      optimizers: One or more names; see below.
+      powers: Powers p of the preconditioner H^p, H the Hessian: 0 for none, 1 for Newton's method.
+      fixed: Values of hyperparameters that are not tuned, for the optimizers that have them; momentum=0.9.
+      dtype: Precision of the computation.
+      observed: CSV file of measured steps, laid over the figure; their batch sizes are added.
+      output: The figure is OUTPUT.png (or x.pdf, x.svg) and the table OUTPUT.nc. [default: nqmjax-scaling, or with a number]
+      force: Replace files that exist.
+    """
+    measured = [] if observed is None else curves.read_observed(observed)
+    setting = problem.build()
+    image, data = pair(output, "nqmjax-scaling", force, problem.spectrum, observed)
+    batches = np.unique(np.concatenate([parse_numbers("batch_sizes", batch_sizes), *(sizes for _, sizes, _ in measured)]))
+    found = curves.scaling_curves(
+        setting,
+        batches,
+        target,
+        parse_names(optimizers),
+        parse_numbers("powers", powers).tolist(),
+        parse_assignments("fixed", fixed),
+        dtype=dtype,
+        progress=watched(),
+    )
+    table = with_command(found)
+    drawn = figures.scaling_figure(table, measured)
+    write_pair(drawn, table, image, data, force, reports.scaling_report(table, measured))

@@ -1,0 +1,76 @@
+"""`nqmjax sweep`: a grid that a file describes."""
+
+from pathlib import Path
+
+from cyclopts import App
+
+from nqmjax import sweeps
+from nqmjax._tools import check_choice
+from nqmjax.cli import reports
+from nqmjax.cli.options import Force, Output
+from nqmjax.cli.outputs import check_outputs, unused, watched, write_table
+from nqmjax.cli.reports import with_command
+
+HELP = """\
+A specification:
+
+  batch_size = "2^2..2^20:4"            # a number, a list or a range: 4, 16 ..
+  target = 0.01                         # a number or a list
+  max_steps = 100_000_000               # optional, as are
+  rule = "first"                        # or "stays" (the target is kept)
+  dtype = "float64"                     # or "float32"
+
+  [problem]
+  dim = 10_000                          # or: spectrum = "measured.csv"
+  exponent = 1.0                        # optional, as are
+  noise = 1.0                           # by default the curvature itself
+  initial = 1.0
+  irreducible = 0.0
+  bins = 100
+
+  [optimizer]
+  name = "heavy_ball"                   # sgd, nesterov, qhm, ema, ...
+  learning_rate = { logspace = [-8, 1, 100] }
+  momentum = { one_minus_logspace = [-5, 0, 20] }    # 1 - 10^-5 .. 0
+  power = [0, 0.5]                      # optional preconditioner power
+  # average = 0.99                      # optional decay of an EMA
+
+Every hyperparameter is a number, a list, { linspace = [first, last, count] },
+{ logspace = [...] } (exponents of ten) or { one_minus_logspace = [...] }; what
+is not a number becomes an axis of the table.
+
+Examples:
+
+  nqmjax sweep grid.toml
+  nqmjax sweep grid.toml -o results/grid.nc --force
+"""
+
+
+command = App(name="sweep", help_epilogue=HELP)
+
+
+@command.default
+def run(
+    spec: Path,
+    /,
+    *,
+    output: Output = None,
+    force: Force = False,
+) -> None:
+    """Exact updates to a target loss over a grid of hyperparameters and batch sizes.
+
+    Prints how many cells reach the target and the best ones; writes them all.
+
+    Args:
+      spec: TOML file that says what to compute; see below.
+      output: NetCDF file to write. [default: SPEC with the suffix .nc, in this directory, or with a number]
+      force: Replace the file if it exists.
+    """
+    from nqmjax.cli.spec import read_spec
+
+    check_choice("the suffix of output", ".nc" if output is None else output.suffix.lower(), [".nc"])
+    problem, optimizer, question = read_spec(spec)
+    path = output or Path(f"{unused(spec.stem, force, '.nc')}.nc")
+    check_outputs([path], force, spec)
+    table = with_command(sweeps.sweep(problem, optimizer, **question, progress=watched()))
+    write_table(table, path, force, reports.sweep_report(table))
