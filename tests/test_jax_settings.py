@@ -81,3 +81,23 @@ def test_inside_shard_map():
         with jax.enable_x64(True):
             found = jax.jit(jax.shard_map(question, mesh=mesh, in_specs=spec, out_specs=spec))(rates)
         np.testing.assert_allclose(np.asarray(found), question(rates), rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_kernels_lower_for_accelerators(dtype):
+    problem = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), PROBLEM)
+    half, batch, target = np.array([0.5, 8.0, 1.0], dtype)
+
+    def questions(rates):
+        optimizer = nq.HeavyBall(rates, half)
+        return (
+            nq.spectral_radius(optimizer, target),
+            nq.risk(problem, optimizer, batch, 100),
+            nq.stationary_risk(problem, optimizer, batch),
+            nq.steps_to_target(problem, optimizer, batch, target).steps,
+            nq.run(problem, nq.SGD(half), nq.Plan(rates, steps=[3, 4], batch_size=[2, 3])),
+        )
+
+    with jax.enable_x64(dtype == "float64"):
+        lowered = jax.export.export(jax.jit(questions), platforms=["cuda", "tpu"])(np.array([0.1, 0.2], dtype))
+    assert lowered.platforms == ("cuda", "tpu")

@@ -282,9 +282,6 @@ def _plan_inputs(model: RunModel, model_size: Any, plan: Plan, others: tuple[Any
     """The settings of a plan for each model size, with its mean batch size, and the plan as a law takes it."""
     alone = all(value is None for value in others)
     require(alone, "plan", plan, "it says batch size, steps and rates; leave those out")
-    require(
-        isinstance(plan, Plan), "plan", repr(plan), "give a Plan, for example Plan([1, 0.1], steps=[900, 100], batch_size=64)"
-    )
     check_columns(plan)
     more = ", ".join(name for name in plan.hyperparameters if name != "learning_rate")
     require(not more, "plan", more, "the laws know of rates and batch sizes only; leave the rest out")

@@ -7,6 +7,7 @@ momentum), `log(1 - x)` for a momentum or a decay `x`, and the value itself for 
 import dataclasses
 import itertools
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,27 @@ from nqmjax.problem import NoisyQuadratic
 
 RATE_SPAN = 1e-10  # the smallest rate of the grid, relative to the smallest of the largest stable ones
 SLOWEST = 1e-6  # the smallest `1 - momentum` and `1 - decay` of the grid
+
+
+class StableRates(NamedTuple):
+    """Stability edges of the rate at settings of the other hyperparameters, with a margin of a tenth."""
+
+    lowest: float = 1.0
+    highest: float = 1.0
+    first_step: float = 1.0  # the longest first update at one of them, relative to the gradient
+
+    @classmethod
+    def of(cls, problem: NoisyQuadratic, template: LinearOptimizer, names: list[str]) -> "StableRates":
+        curvature = np.asarray(problem.curvature)
+        steepest = float(curvature[np.argmax(template.gradient_scale(curvature) * curvature)])
+        if "learning_rate" not in names or steepest == 0:
+            return cls()
+        others = [name for name in names if name != "learning_rate"]
+        corners = {name: (0.0, 0.5, 1.0 if name.split(".")[-1] == "nu" else 1 - SLOWEST) for name in others}
+        settings = [dict(zip(corners, corner, strict=True)) for corner in itertools.product(*corners.values())]
+        optimizers = [template.replace(**setting, learning_rate=1.0) for setting in settings]
+        edges = 1.1 * np.array([stability_edge(optimizer, steepest) for optimizer in optimizers])
+        return cls(edges.min(), edges.max(), max(edges * [_first_step(optimizer) for optimizer in optimizers]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +51,10 @@ class Axis:
     edges: tuple[bool, bool]
 
     @classmethod
-    def of(cls, name: str, problem: NoisyQuadratic, template: LinearOptimizer, names: list[str]) -> "Axis":
+    def of(cls, name: str, stable: StableRates) -> "Axis":
         kind = name.split(".")[-1]
         if kind == "learning_rate":
-            lowest, highest = _stable_rates(problem, template, names)
-            ends = np.log(lowest * RATE_SPAN), np.log(highest)
+            ends = np.log(stable.lowest * RATE_SPAN), np.log(stable.highest)
             count = 1 + round(40 * (ends[1] - ends[0]) / -np.log(RATE_SPAN))
             return cls(name, np.linspace(*ends, count), np.exp, True, (True, True))
         if kind in ("momentum", "decay"):
@@ -46,11 +67,12 @@ class Space:
 
     def __init__(self, problem: NoisyQuadratic, template: LinearOptimizer, names: list[str]) -> None:
         self.template = template
-        self.axes = [Axis.of(name, problem, template, names) for name in names]
+        self.rate = names.index("learning_rate") if "learning_rate" in names else None
+        self.stable = StableRates.of(problem, template, names)
+        self.axes = [Axis.of(name, self.stable) for name in names]
         self.low = np.array([axis.points[0] for axis in self.axes])
         self.high = np.array([axis.points[-1] for axis in self.axes])
         self.spacing = np.array([axis.points[1] - axis.points[0] for axis in self.axes])
-        self.rate = names.index("learning_rate") if "learning_rate" in names else None
 
     def grid(self, stride: int) -> np.ndarray:
         """All points of the grid, or every `stride`-th along each axis."""
@@ -58,9 +80,11 @@ class Space:
         return np.stack([values.ravel() for values in axes], axis=-1)
 
     def sample(self, count: int) -> np.ndarray:
-        """Points spread evenly over the box, most of them at large rates and moderate momenta, where few steps are enough.
+        """Points spread over the box, most of them at large first steps and small momenta, where few updates are enough.
 
-        The additive recurrence of Roberts (2018), whose irrational numbers are powers of the root of `x^(d+1) = x + 1`.
+        The rate is drawn by the length of the first update, whose stable values are of one size whatever the momentum.
+        Evenly spread is the square root of each value, by the additive recurrence of Roberts (2018): its irrational
+        numbers are powers of the root of `x^(d+1) = x + 1`.
         """
         root = 1.0
         for _ in range(60):
@@ -69,8 +93,11 @@ class Space:
         share = (0.5 + order * root ** -np.arange(1.0, len(self.axes) + 1)) % 1
         logarithmic = np.array([axis.rescales for axis in self.axes])
         with np.errstate(divide="ignore"):
-            points = np.where(logarithmic, self.high + 2 * np.log(share), self.low + (self.high - self.low) * share)
-        return np.maximum(points, self.low)
+            points = np.maximum(np.where(logarithmic, self.high + 2 * np.log(share), 1 - share**2), self.low)
+        if self.rate is not None:
+            shift = np.log(self.stable.first_step / _first_step(self.optimizer(points)))
+            points[:, self.rate] += shift - self.high[self.rate]
+        return np.clip(points, self.low, self.high)
 
     def optimizer(self, points: np.ndarray) -> LinearOptimizer:
         """The template at each point."""
@@ -98,14 +125,7 @@ class Space:
         return np.log(np.where(np.isfinite(ratio), ratio, 1.0))
 
 
-def _stable_rates(problem: NoisyQuadratic, template: LinearOptimizer, names: list[str]) -> tuple[float, float]:
-    """The least and the greatest of the stability edges at settings of the other hyperparameters, with a margin of a tenth."""
-    curvature = np.asarray(problem.curvature)
-    steepest = float(curvature[np.argmax(template.gradient_scale(curvature) * curvature)])
-    if steepest == 0:
-        return 1.0, 1.0
-    others = [name for name in names if name != "learning_rate"]
-    corners = {name: (0.0, 0.5, 1.0 if name.split(".")[-1] == "nu" else 1 - SLOWEST) for name in others}
-    settings = [dict(zip(corners, corner, strict=True)) for corner in itertools.product(*corners.values())]
-    edges = [stability_edge(template.replace(**{**setting, "learning_rate": 1.0}), steepest) for setting in settings]
-    return 1.1 * min(edges), 1.1 * max(edges)
+def _first_step(optimizer: LinearOptimizer) -> Any:
+    """Length of the first update relative to rate and gradient; 1 where it does not move the parameter."""
+    ratio = -optimizer.change(optimizer.initial(0.0), 1.0)[0] / hyperparameters(optimizer)["learning_rate"]
+    return np.where(np.isfinite(ratio) & (ratio > 0), ratio, 1.0)

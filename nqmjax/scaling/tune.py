@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax._tools import check_loss, numeric, require
+from nqmjax._tools import check_loss, numeric, require, shown
 from nqmjax.bounds import bayes_examples
 from nqmjax.dynamics import check_run
 from nqmjax.optimizers import LinearOptimizer, hyperparameters, provenance
@@ -28,10 +28,10 @@ TUNABLE = ("learning_rate", "momentum", "decay", "nu")
 
 SLACK = 2.0  # grid points with more than this many times the fewest steps known are not followed to the end
 STARTS = 4  # local minima of the grid that are refined, for each batch size
-SAMPLES = 2**14  # points tried beside the grid on problems of up to `FEW` directions,
-FEW, MANY = 5, 20  # fewer as the square of the others, none where there are more than `MANY`
-SLOWED, FEW_STEPS = 4, 8  # every which of them is also tried slowed down from so many steps to as many as the grid takes
-SAMPLE_STARTS = 12  # of them that are refined, for each batch size
+SAMPLES = 2**14  # points tried beside the grid where up to `FEW` curvatures matter for the target;
+FEW, MANY = 5, 20  # where `n` do, `(FEW / n)^2` times as many, and none beyond `MANY`
+SLOWED, FEW_STEPS = 4, 8  # every fourth sample is also tried slowed down, from 8 updates to as many as the grid takes
+SAMPLE_STARTS = 12  # samples that are refined, for each batch size
 ROUNDS = 4, 9  # of boxes, before and after batch sizes exchange what they found; each halves the box
 BOX = np.linspace(-1.0, 1.0, 5)
 
@@ -78,37 +78,45 @@ def tune(
     check_run(problem, template, batch_size)
     check_loss(target)
     check_search(max_steps, "first", dtype)
-    values = hyperparameters(template)
     batches = np.atleast_1d(numeric("batch_size", batch_size))
     require(batches.ndim == 1 and batches.size > 0, "the shape of batch_size", batches.shape, "give a number or a 1-D array")
-    for name, value in {**values, "target": target}.items():
+    for name, value in {**hyperparameters(template), "target": target}.items():
         require(np.ndim(value) == 0, f"the shape of {name}", np.shape(value), "give a number; call tune once for each value")
-    require(isinstance(fixed, Collection), "fixed", repr(fixed), "give a list of names of hyperparameters")
-    fixed = [fixed] if isinstance(fixed, str) else list(fixed)
-    for name in fixed:
-        require(isinstance(name, str) and name in values, "fixed", repr(name), f"the template has {', '.join(values)}")
-    names = [name for name in values if name.split(".")[-1] in TUNABLE and name not in fixed]
-    require(bool(names), "fixed", sorted(fixed), f"leave at least one of {', '.join(TUNABLE)} to tune")
-    space = Space(problem, template, names)
-    directions = problem.curvature.size
-    samples = int(SAMPLES * min(1.0, FEW / directions) ** 2) if directions <= MANY else 0
-
+    space = Space(problem, template, _tuned(template, fixed))
     with tqdm(desc="tune", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
         bar.total = len(space.grid(1)) * len(batches)
 
         def steps(points: np.ndarray, batch: np.ndarray, limit: Any) -> StepsToTarget:
             bar.total = max(bar.total, bar.n + batch.size)
-            columns = batch.shape[1]
             # Single batch sizes are repeated to as many as the grid has, so that the search is compiled once for both.
-            batch, limit = (
-                np.broadcast_to(values, (len(points), len(batches))) for values in (batch, np.minimum(limit, max_steps))
-            )
-            targets = np.full(len(points), float(target))
-            found = search_lanes(problem, space.optimizer(points), batch, targets, limit, "first", dtype, bar)
-            return StepsToTarget(*(values[:, :columns] for values in found))
+            shape = len(points), len(batches)
+            limits, targets = np.broadcast_to(np.minimum(limit, max_steps), shape), np.full(len(points), float(target))
+            repeated = np.broadcast_to(batch, shape)
+            found = search_lanes(problem, space.optimizer(points), repeated, targets, limits, "first", dtype, bar)
+            return StepsToTarget(*(values[:, : batch.shape[1]] for values in found))
 
-        best, grid = _search(space, steps, batches, samples)
+        best, grid = _search(space, steps, batches, _samples(problem, target))
     return _table(problem, space, target, best, grid)
+
+
+def _tuned(template: LinearOptimizer, fixed: Collection[str]) -> list[str]:
+    """Names of the hyperparameters to tune."""
+    known = hyperparameters(template)
+    require(isinstance(fixed, Collection), "fixed", fixed, "give a list of names of hyperparameters")
+    fixed = [fixed] if isinstance(fixed, str) else list(fixed)
+    for name in fixed:
+        require(isinstance(name, str) and name in known, "fixed", shown(name), f"the template has {', '.join(known)}")
+    names = [name for name in known if name.split(".")[-1] in TUNABLE and name not in fixed]
+    require(bool(names), "fixed", sorted(fixed), f"leave at least one of {', '.join(TUNABLE)} to tune")
+    return names
+
+
+def _samples(problem: NoisyQuadratic, target: float) -> int:
+    """Points to try beside the grid, by the number of curvatures that matter: the others hold less than half the target."""
+    excess = np.asarray(problem.count) * np.asarray(problem.curvature) * np.asarray(problem.initial) / 2
+    shares = np.bincount(np.unique(problem.curvature, return_inverse=True)[1], weights=excess)
+    directions = np.count_nonzero(np.cumsum(np.sort(shares)) > (target - float(problem.irreducible)) / 2)
+    return int(SAMPLES * min(1.0, FEW / max(1, directions)) ** 2) if directions <= MANY else 0
 
 
 Steps = Callable[[np.ndarray, np.ndarray, Any], StepsToTarget]

@@ -236,7 +236,8 @@ def check_plan(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Plan) 
 
 
 def check_columns(plan: Plan) -> None:
-    """Raise `ValueError` for a piece without steps or without a batch."""
+    """Raise `ValueError` for what is no plan, or a piece without steps or without a batch."""
+    require_plan(plan)
     check_batch_size(plan.batch_size)
     check_steps("steps", plan.steps)
     if not is_traced(plan.steps):

@@ -6,6 +6,8 @@ import pytest
 from helpers import OPTIMIZERS, random_problem
 
 import nqmjax as nq
+from nqmjax._tools import precision
+from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces
 from nqmjax.optimizers.base import hyperparameters, linear_system
 from nqmjax.schedules.plan import Plan, run
 
@@ -65,23 +67,34 @@ def test_one_piece_is_a_constant_run(name):
         assert found[-1] == pytest.approx(nq.risk(problem, optimizer, 32, steps), rel=1e-12)
 
 
-@pytest.mark.parametrize("steps", [50, 10**5, 10**9])
-@pytest.mark.parametrize("name", ["SGD", "HeavyBall", "Averaged SGD"])
+@pytest.mark.parametrize(("name", "steps"), [("SGD", 10**9), ("HeavyBall", 50), ("HeavyBall", 10**9), ("Averaged SGD", 10**5)])
 def test_gradients_of_fifty_pieces_equal_finite_differences(name, steps):
     problem = nq.power_law(10, exponent=0.5)
     optimizer = OPTIMIZERS[name](np.random.default_rng(1), 0.1)
     rates = np.geomspace(1.0, 0.01, 50) * min(0.5, 30 / steps)
     plan = Plan(rates, steps // 50, np.geomspace(8, 64, 50))
-    for name, values in {"learning_rate": np.log(rates), "batch_size": np.log(plan.batch_size)}.items():
+    logarithms = {"learning_rate": np.log(rates), "batch_size": np.log(plan.batch_size)}
 
-        def final_risk(logarithm, xp=np, name=name):
-            return run(problem, optimizer, plan.replace(**{name: xp.exp(logarithm)}))[-1]
+    def final_risk(logarithms, xp=np):
+        return run(problem, optimizer, plan.replace(**{name: xp.exp(value) for name, value in logarithms.items()}))[-1]
 
-        with jax.enable_x64(True):
-            gradient = np.asarray(jax.grad(lambda u, f=final_risk: f(u, jax.numpy))(values))
+    with jax.enable_x64(True):
+        gradients = jax.tree.map(np.asarray, jax.grad(lambda u: final_risk(u, jax.numpy))(logarithms))
+    for name, gradient in gradients.items():
         for direction in (np.random.default_rng(2).standard_normal(50), np.eye(50)[30]):
-            near, far = (final_risk(values + t * direction) - final_risk(values - t * direction) for t in (1e-3, 2e-3))
-            assert gradient @ direction == pytest.approx((8 * near - far) / 12e-3, rel=1e-6)
+            at = [final_risk(logarithms | {name: logarithms[name] + t * direction}) for t in (-2e-3, -1e-3, 1e-3, 2e-3)]
+            assert gradient @ direction == pytest.approx((8 * (at[2] - at[1]) - (at[3] - at[0])) / 12e-3, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["SGD", "HeavyBall", "Averaged SGD"])
+def test_the_quick_form_agrees_below_the_edge(name):
+    problem = nq.power_law(10, exponent=0.5)
+    optimizer = OPTIMIZERS[name](np.random.default_rng(1), 0.1)
+    plan = Plan(np.geomspace(0.5, 0.01, 50), np.arange(50) * 40 + 1, np.geomspace(8, 64, 50))
+    settings, steps = optimizer.replace(**plan.hyperparameters), plan.steps.astype(np.uint32)
+    with precision():
+        quick = quick_risks_of_pieces(problem, settings, 1 / plan.batch_size, steps, doublings(2000))
+    np.testing.assert_allclose(quick, run(problem, optimizer, plan), rtol=1e-10)
 
 
 def test_transformations():
