@@ -153,7 +153,7 @@ def test_a_target_that_needs_no_plan_is_said_and_nothing_is_written(run):
         (["transfer", *FAMILY, "--plan", "none.csv", "--to", "4"], "the plan has its own"),
         (["budget", "--epochs", "2"], "give both or neither"),
         ([*BUDGET, "--batch-sizes", "2^20"], "less than one batch"),
-        ([*BUDGET, "--schedule", "wsdd"], "did you mean 'wsd'"),
+        (["budget", *RUN[:2], "--schedule", "wsdd", *SMALL], "did you mean 'wsd'"),
         ([*BUDGET, "--fixed", "momentom=0.5"], "did you mean 'momentum'"),
         ([*BUDGET, "--optimizers", ""], "--optimizers is empty"),
         ([*OPTIMIZE, "--seconds", "inf", "--step-seconds", "1", "--example-seconds", "1"], "--seconds is inf"),
