@@ -305,10 +305,11 @@ def cold(*arguments):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_lists_of_commands_have_the_first_lines_of_their_help(run, monkeypatch, command):
-    monkeypatch.setenv("COLUMNS", "200")
-    assert COMMANDS[command] in run(*command.split()[:-1], "--help")[1]
-    assert run(*command.split(), "--help")[1].split("\n\n")[1].strip() == COMMANDS[command]
+def test_lists_of_commands_have_the_first_lines_of_their_help(run, command):
+    listed = run(*command.split()[:-1], "--help")[1].replace("│", " ")
+    assert COMMANDS[command] in " ".join(listed.split())
+    own = run(*command.split(), "--help")[1].split("\n\n")[1]
+    assert " ".join(own.split()) == COMMANDS[command]
 
 
 @pytest.mark.parametrize("command", ["", "fit"])
