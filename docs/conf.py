@@ -63,12 +63,12 @@ def write_pages(_: object) -> None:
     """Write the pages of names below `api/`: the top of the package, and each folder that gives more than the top."""
     folder = HERE / "api"
     folder.mkdir(exist_ok=True)
-    top = list(nqmjax.__all__)
-    pages = {"nqmjax": top}
+    pages = {"nqmjax": list(nqmjax.__all__)}
     for found in pkgutil.walk_packages(nqmjax.__path__, "nqmjax."):
         if found.ispkg and not found.name.startswith(("nqmjax._", "nqmjax.cli")):
-            module = importlib.import_module(found.name)
-            pages[found.name] = [name for name in getattr(module, "__all__", []) if name not in top]
+            above = {name for module, names in pages.items() if found.name.startswith(module) for name in names}
+            given = getattr(importlib.import_module(found.name), "__all__", [])
+            pages[found.name] = [name for name in given if name not in above]
     texts = {f"{module}.rst": page(module, names) for module, names in pages.items() if names}
     for path in folder.glob("*.rst"):
         if path.name not in texts:

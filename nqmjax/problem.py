@@ -131,7 +131,7 @@ def power_law(
 ROUND_OFF = 1e-6
 """Eigenvalues below 0 by less than this share of the largest are what round-off leaves of a 0."""
 
-SIGNS = "give finite values, none negative: set such ones to 0 (clip), or measure the Gauss-Newton matrix, which has none"
+SIGNS = "give finite values that are not negative: set them to 0 (clip), or measure the Gauss-Newton matrix, which has none"
 
 
 def clear_round_off(eigenvalues: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ def run_blocks(text, name):
         with contextlib.redirect_stdout(io.StringIO()) as out:
             exec(compile(code, name, "exec"), namespace)
         printed = out.getvalue()
-        assert NUMBER.sub("#", printed).split() == NUMBER.sub("#", stated).split()
+        assert NUMBER.sub("#", printed).split() == NUMBER.sub("#", stated).split(), f"{name}: {printed}"
         numbers, expected = (np.array(NUMBER.findall(text), dtype=float) for text in (printed, stated))
-        np.testing.assert_allclose(numbers, expected, rtol=0.03)
+        np.testing.assert_allclose(numbers, expected, rtol=0.03, err_msg=f"{name}: {printed}")
     return namespace

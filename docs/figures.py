@@ -1,0 +1,75 @@
+"""Draws the figures of the pages anew, mostly by their commands: `python docs/figures.py [NAME ...]`, into `docs/_static/`."""
+
+import contextlib
+import os
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import optax
+from PIL import Image
+
+from nqmjax import SGD, HeavyBall, monte_carlo, power_law, risk_curve
+from nqmjax.cli import main
+
+FOLDER = Path(__file__).parent.resolve() / "_static"
+LARGEST = 60_000
+"""Bytes of a figure."""
+
+SPECTRUM = "--spectrum spectrum.csv --target 0.15 --observed observed.csv"
+COMMANDS = {
+    "spectrum": ("mine", f"scaling {SPECTRUM} --optimizers sgd heavy_ball --powers 0 --fixed momentum=0.9 -o mine"),
+    "schedules": ("nqmjax-schedules", "schedule compare --batch-size 64 --steps 17000"),
+    "ramp": ("nqmjax-plan", "schedule optimize --batch-size 64 --steps 17000 --ramp"),
+    "budget": ("nqmjax-budget", "budget --epochs 40 --dataset-size 50000"),
+    "forecasts": ("model-curves", "fit runs.csv"),
+}
+"""Of each figure, the file that a command writes, and the command."""
+
+
+def by_command(name: str) -> None:
+    """The figure that a command draws, in a folder with the files of `nqmjax example`."""
+    file, command = COMMANDS[name]
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for words in ("example all", command):
+            if main(shlex.split(words)):
+                raise ValueError(f"{words} failed")
+        shrink(Path(f"{file}.png"), FOLDER / f"{name}.png")
+
+
+def sampling() -> None:
+    """Adam, sampled, and SGD and heavy ball, exact."""
+    problem, steps = power_law(100), 200
+    figure, axes = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
+    adam = monte_carlo(problem, optax.adam(0.03), batch_size=64, num_steps=steps, num_seeds=100, key=0)
+    axes.semilogy(adam.risk, label="Adam, rate 0.03 (mean of 100 runs)")
+    axes.semilogy(risk_curve(problem, SGD(0.5), 64, steps), "--", label="SGD, rate 0.5")
+    axes.semilogy(risk_curve(problem, HeavyBall(0.3, 0.9), 64, steps), "-.", label="heavy ball, rate 0.3, momentum 0.9")
+    axes.set(xlabel="updates", ylabel="loss", title="100 directions of curvature 1/i, batch size 64")
+    axes.legend()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "sampling.png")
+        figure.savefig(path, dpi=160)
+        shrink(path, FOLDER / "sampling.png")
+
+
+def shrink(source: Path, path: Path, width: int = 900) -> None:
+    """A copy of at most so many pixels across, in few colours."""
+    with Image.open(source) as image:
+        image = image.convert("RGB")
+        image.thumbnail((width, 4 * width), Image.Resampling.LANCZOS)
+        image.quantize(32, dither=Image.Dither.NONE).save(path, optimize=True)
+    size = os.path.getsize(path)
+    if size > LARGEST:
+        raise ValueError(f"{path} has {size} bytes: make it smaller than {LARGEST}")
+    print(f"{path}: {size} bytes")
+
+
+if __name__ == "__main__":
+    mpl.use("agg")
+    FOLDER.mkdir(exist_ok=True)
+    for chosen in sys.argv[1:] or [*COMMANDS, "sampling"]:
+        sampling() if chosen == "sampling" else by_command(chosen)
