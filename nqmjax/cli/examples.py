@@ -115,7 +115,7 @@ def example(name: str | None, force: bool) -> None:
         width = max(map(len, EXAMPLES))
         for key, one in EXAMPLES.items():
             print(f"{key:{width}}  {one.file}: {one.about}\n{'':{width}}  {one.command}\n")
-        print(f"nqmjax example NAME writes one here, nqmjax example all writes all; they are {MADE_UP}.")
+        print(f"nqmjax example NAME writes one here, nqmjax example all writes all;\nthey are {MADE_UP}.")
         return
     check_choice("name", name, [*EXAMPLES, "all"])
     chosen = EXAMPLES.values() if name == "all" else [EXAMPLES[name]]
@@ -124,4 +124,4 @@ def example(name: str | None, force: bool) -> None:
     for one in chosen:
         text = one.text()
         write_atomically(one.file, lambda path, text=text: Path(path).write_text(text, encoding="utf-8"), force)
-        print(f"Written: {one.file}, {one.about}. Try: {one.command}")
+        print(f"Written: {one.file}, {one.about}; try\n  {one.command}")

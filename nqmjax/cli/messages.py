@@ -14,6 +14,7 @@ WORDS = {
     "batch_size": "--batch-sizes",
     "pieces": "--steps",
     "figure": "NAME",
+    "name": "NAME",
     "total_examples": "--examples",
 }
 """Options for arguments whose names are others, where the command has no option of the argument's own name."""

@@ -12,6 +12,7 @@ import pytest
 import nqmjax
 from nqmjax._tools.datasets import load_dataset
 from nqmjax.bounds import bayes_examples, flat_prior_bound
+from nqmjax.cli.app import COMMANDS
 from nqmjax.cli.commands import figure, scaling
 from nqmjax.cli.commands import sweep as sweep_command
 from nqmjax.cli.examples import EXAMPLES
@@ -297,24 +298,31 @@ def test_an_unused_column_is_a_note(run, computed):
 
 
 def cold(*arguments):
-    code = (
-        "import sys; from nqmjax.cli import main; code = main(); assert sys.argv[1:2] != ['--help'] or 'jax' not in sys.modules"
-    )
+    code = "import sys; from nqmjax.cli import main; code = main(); assert not {'jax', 'matplotlib', 'xarray'} & {*sys.modules}"
     return subprocess.run(
         [sys.executable, "-c", f"{code}; sys.exit(code)", *arguments], capture_output=True, text=True, timeout=60, check=False
     )
 
 
-def test_help_from_a_cold_process_needs_no_jax():
-    done = cold("--help")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_lists_of_commands_have_the_first_lines_of_their_help(run, command):
+    listed = run(*command.split()[:-1], "--help")[1].replace("│", " ")
+    assert COMMANDS[command] in " ".join(listed.split())
+    own = run(*command.split(), "--help")[1].split("\n\n")[1]
+    assert " ".join(own.split()) == COMMANDS[command]
+
+
+@pytest.mark.parametrize("command", ["", "fit"])
+def test_help_from_a_cold_process_loads_nothing_slow(command):
+    done = cold(*command.split(), "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "nqmjax scaling" in done.stdout
+    assert f"nqmjax {command}" in done.stdout
 
 
 def test_exit_code_of_a_cold_process():
-    done = cold("figure", "99")
+    done = cold("example", "99")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("nqmjax: NAME is '99': choose from 1, 2, 3a")
+    assert done.stderr.startswith("nqmjax: NAME is '99': choose from spectrum, observed")
     assert done.stderr.count("\n") == 1
 
 

@@ -28,17 +28,17 @@ dim = 30
 name = "ema_heavy_ball"
 learning_rate = [0.123456789, 0.3]
 momentum = [0.0, 0.9]
-decay = [0.5, 0.99]
+decay = 0.99
 power = [0, 0.5]
 """
-FAMILY = "--schedule cosine --learning-rate 0.3 --steps 300 --batch-size 8 --dim 30"
+RECIPE = "--learning-rate 0.3 --steps 200 --batch-size 8 --dim 30"
 EXAMPLES = {
     "scaling": "scaling --dim 30 --optimizers ema_heavy_ball --powers 0 --batch-sizes 4..256:8 --fixed momentum=0.9 decay=0.9",
     "sweep": "sweep grid.toml",
-    "optimize": "schedule optimize --batch-size 8 --steps 100 --pieces 3 --dim 30 -o plan.json",
-    "batch-schedule": f"batch-schedule {FAMILY} -o ramp.csv",
-    "budget": "budget --steps 100 --batch-sizes 1,2^20 --optimizers sgd --dim 30",
-    "transfer": f"transfer {FAMILY} --to 16 -o moved.nc",
+    "optimize": "schedule optimize --batch-size 8 --steps 200 --pieces 3 --dim 30 -o plan.json",
+    "batch-schedule": f"batch-schedule {RECIPE} --pieces 3 -o ramp.csv",
+    "budget": "budget --schedule constant --steps 50 --batch-sizes 1,2^20 --optimizers sgd --dim 30",
+    "transfer": f"transfer {RECIPE} --to 16 -o moved.nc",
 }
 
 
@@ -98,7 +98,7 @@ def _metadata(path):
 
 @pytest.mark.parametrize(("rate", "doubted"), [(3e-4, True), (0.3, False)])
 def test_a_recipe_in_a_networks_units_is_doubted(rate, doubted):
-    recipe = nq.Plan(rate, steps=300, batch_size=8)
+    recipe = nq.Plan(rate, steps=200, batch_size=8)
     table = nq.schedules.transfer(nq.power_law(30).quantize(100), nq.SGD(0.1), recipe, 16, rules=["none"])
     assert ("is it a network's?" in " ".join(transfer_report(table).split())) == doubted
 

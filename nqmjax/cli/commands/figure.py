@@ -6,7 +6,7 @@ from nqmjax import figures
 from nqmjax._tools import check_choice
 from nqmjax.cli.options import Force, Output
 from nqmjax.cli.outputs import IMAGES, pair, watched, write_pair
-from nqmjax.cli.reports import with_command
+from nqmjax.cli.reports import report, with_command
 
 HELP = """\
 Names, as in the paper (3a, fig3a and figure-3a are the same):
@@ -53,4 +53,4 @@ def run(
     image, data = pair(output, f"figure-{name}", force)
     chosen = figures.PAPER_FIGURES[name]
     table = with_command(chosen.table(watched()))
-    write_pair(chosen.draw(table), table, image, data, force, chosen.description)
+    write_pair(chosen.draw(table), table, image, data, force, report(f"Figure {name}: {chosen.description}", table.attrs))

@@ -64,12 +64,12 @@ def run(
     fitted = training.fit(found, chosen, **how, progress=watched())
     model = dataclasses.replace(fitted, summary=(*fitted.summary, f"fitted by: {COMMAND.get()}"))
     training.write_model(model, output, force)  # before anything that might fail
-    table = with_command(training.predict(model, found.settings))
+    table = with_command(training.predict(fitted, found.settings))
     about = {"command": COMMAND.get()}
-    pictures = {image: figures.fit_figure(found, table), curves: figures.iso_figure(found, model, about)}
+    pictures = {image: figures.fit_figure(found, table), curves: figures.iso_figure(found, fitted, about)}
 
     def write_pictures() -> None:
         for path, picture in pictures.items():
             write_atomically(path, lambda temporary, picture=picture: figures.write_figure(picture, temporary), force)
 
-    write_first(write_pictures, reports.fit_report(found, model, table), output, image, curves)
+    write_first(write_pictures, reports.fit_report(found, fitted, table), output, image, curves)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from nqmjax.cli.reports.runs import LETTERS, answers_report, plan_report, run_report
     from nqmjax.cli.reports.scaling import scaling_report, sweep_report
     from nqmjax.cli.reports.schedules import budget_report, comparison_report, schedule_report, transfer_report
-    from nqmjax.cli.reports.text import COMMAND, set_command, with_command, wrap
+    from nqmjax.cli.reports.text import COMMAND, report, set_command, with_command, wrap
 
 exports(
     __name__,
@@ -18,6 +18,6 @@ exports(
         "runs": ["LETTERS", "answers_report", "plan_report", "run_report"],
         "scaling": ["scaling_report", "sweep_report"],
         "schedules": ["budget_report", "comparison_report", "schedule_report", "transfer_report"],
-        "text": ["COMMAND", "set_command", "with_command", "wrap"],
+        "text": ["COMMAND", "report", "set_command", "with_command", "wrap"],
     },
 )

@@ -93,7 +93,7 @@ def _target_notes(table: xr.Dataset) -> list[str]:
 def sweep_report(table: xr.Dataset) -> str:
     """What became of the settings, and the best one for each batch size (and target)."""
     codes = table.status.values
-    shape = " x ".join(f"{size} {str(name).replace('_', ' ')}" for name, size in table.steps.sizes.items())
+    shape = " x ".join(f"{str(name).replace('_', ' ')} {size}" for name, size in table.steps.sizes.items())
     counts = {text: int((codes == code).sum()) for code, text in OUTCOMES.items()}
     found = ", ".join(f"{count:,} {text}" for text, count in counts.items() if count)
     asked = [name for name in ("batch_size", "target") if name in table.steps.dims]
