@@ -12,6 +12,9 @@ LANES = 1024
 SMALL = 512
 """Directions up to which a search is compiled as one kernel."""
 
+SMALL_LANE = 128
+"""Numbers in a lane's arrays up to which it is: XLA fails on tables of more than some 4096, 31 powers times batch sizes."""
+
 
 def map_lanes(function: Callable, shared: Any, lanes: Any, outermost: bool) -> Any:
     """`function(shared, lane)` for each lane, stacked; the leaves of `lanes` have one more axis in front.
@@ -34,6 +37,7 @@ def map_lanes(function: Callable, shared: Any, lanes: Any, outermost: bool) -> A
         return jax.lax.map(lambda lane: function(shared, lane), lanes, batch_size=LANES)
     version = tuple(int(part) for part in jax.__version__.split(".")[:2])
     small = all(leaf.size <= SMALL for leaf in jax.tree.leaves(shared))
+    small &= all(leaf[0].size <= SMALL_LANE for leaf in jax.tree.leaves(lanes))
     if not (outermost and small and (0, 8) <= version < (0, 11)):
         return jax.lax.map(lambda lane: jax.custom_batching.sequential_vmap(function)(shared, lane), lanes)
     jitted = jax.jit(function)

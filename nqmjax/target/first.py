@@ -6,121 +6,214 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nqmjax.dynamics import Model, Position, look_ahead, start_position
+from nqmjax.dynamics import Model, Position, Span, look_ahead, start_position
 from nqmjax.target.table import (
     GROWTH,
     MAX_LOOKS,
     StepsToTarget,
+    Table,
     climb,
     crossing_time,
     floor_log2,
     huge,
-    next_level,
     powers_of_two,
     result,
     rounding,
 )
 
-
-class _Walk(NamedTuple):
-    """The walk of `first_passage`; next a hop of `2^level` updates."""
-
-    time: jax.Array
-    here: Position
-    level: jax.Array
-    streak: jax.Array  # hops of this length in a row
-    patience: jax.Array  # how many make the next one longer
-    limits: jax.Array  # of each batch size: one update later the target is met, or the search is over
-    ends: jax.Array  # risk at that later update, inf where it is not known
-    smooth: jax.Array  # whether the last hop that failed met the target at its end
-    current: jax.Array  # index of the largest batch size that is still under way
-    steps: jax.Array  # of each batch size, inf where not reached yet
-    before: jax.Array  # risk one update before that
-    after: jax.Array  # and at it
-    looks: jax.Array
+LEVELS = 31
+"""Doublings of the longest search, 2^31 updates."""
 
 
 def first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_steps: jax.Array) -> StepsToTarget:
-    """Rule "first" for one lane: `batch_size` from large to small, `max_steps` not decreasing, both of shape `(b,)`;
-    `target` without the irreducible loss."""
-    powers, last = powers_of_two(31, max_steps), len(batch_size) - 1
-    info = jnp.finfo(target.dtype)
-    floor, near, tiny = target - rounding(target), target * (1 + info.eps**0.5), info.tiny
+    """Rule "first" for one lane.
+
+    Args:
+      model: at batch size 1.
+      batch_size: shape `(b,)`, from large to small.
+      target: without the irreducible loss.
+      max_steps: shape `(b,)`, not decreasing.
+    """
+
+    powers = powers_of_two(LEVELS, max_steps)
 
     def decided(level: jax.Array, there: Position) -> jax.Array:
         noise = there.noise / batch_size
         return ((there.bias + noise <= target) | (noise > target) | (powers[level] >= max_steps)).all()
 
-    table = climb(model, 31, decided)
-    seen = table.bias + table.noise / batch_size[:, None]
-    met = (seen <= target) & (powers <= max_steps[:, None])
-    limits = jnp.where(met, powers - 1, max_steps[:, None]).min(1)  # as far as the table tells
-    ends = jnp.where(met & (powers - 1 == limits[:, None]), seen, jnp.inf).min(1)
+    question = _Question(model, climb(model, LEVELS, decided), powers, batch_size, target, max_steps)
+    walk = jax.lax.while_loop(question.going_on, question.step, question.start())
+    # A batch size that ran out of steps before the walk ended was not followed any further.
+    followed = max_steps >= walk.time
+    proven = (~(walk.here.noise / batch_size <= target) & followed) | (target <= 0)
+    exploded = ~(walk.here.bias < huge(model)) & followed
+    crossing = crossing_time(walk.steps, walk.before, walk.after, target)
+    return result(model, walk.steps, crossing, proven, exploded)
 
-    def levels(time: jax.Array, here: Position, limits: jax.Array, ends: jax.Array, current: jax.Array) -> Any:
-        """Of the longest hop allowed, and of one to where `log R`, were it a straight line, meets the target."""
-        which = jnp.minimum(current, last)
-        room, risk = limits[which] - time, here.bias + here.noise / batch_size[which]
-        share = jnp.log(risk / target) / jnp.log(risk / jnp.maximum(ends[which], tiny))
-        expected = (share * (room + 1)).astype(room.dtype)
-        return jnp.minimum(table.top, floor_log2(room)), floor_log2(expected)
 
-    def going_on(walk: _Walk) -> jax.Array:
-        possible = walk.here.noise / batch_size[jnp.minimum(walk.current, last)] <= target
-        return (walk.current <= last) & possible & (walk.here.bias < huge(model)) & (walk.looks < MAX_LOOKS)
+class _Stride(NamedTuple):
+    """How far the next hop goes, `2^level` updates, and what the hops so far say about it."""
 
-    def step(walk: _Walk) -> _Walk:
-        ahead, batch = look_ahead(model, table.span(walk.level), walk.here), batch_size[walk.current]
-        risk_at_end = ahead.end.bias + ahead.end.noise / batch
-        single = walk.level == 0
-        clear = (ahead.lower + walk.here.noise / batch > floor) & (risk_at_end > target)
-        highest = jnp.minimum(GROWTH * jnp.maximum(target, walk.here.bias + walk.here.noise / batch), huge(model))
-        hop = single | (clear & (risk_at_end < highest))
-        far = walk.time + powers[walk.level]
-        before, after = (at.bias + at.noise / batch_size for at in (walk.here, ahead.end))
+    level: jax.Array
+    streak: jax.Array  # hops of this length in a row
+    patience: jax.Array  # how many make the next one longer
+    smooth: jax.Array  # whether the last hop that failed met the target at its end
+
+
+class _Walk(NamedTuple):
+    """Where the walk stands, and what is known of each batch size."""
+
+    time: jax.Array
+    here: Position
+    stride: _Stride
+    limits: jax.Array  # one update later the target is met, or the search is over
+    ends: jax.Array  # risk at that later update, inf where it is not known
+    current: jax.Array  # index of the largest batch size that is still under way
+    steps: jax.Array  # the answer, inf where not reached yet
+    before: jax.Array  # risk one update before that
+    after: jax.Array  # and at it
+    looks: jax.Array
+
+
+class _Look(NamedTuple):
+    """What a look `2^level` updates ahead shows."""
+
+    time: jax.Array
+    end: Position
+    single: jax.Array  # whether it is a single update
+    met: jax.Array  # whether the batch size at hand meets the target at its end
+    hop: jax.Array  # whether nothing is missed by going there
+
+
+class _Question(NamedTuple):
+    """What is searched, and the table for it."""
+
+    model: Model
+    table: Table
+    powers: jax.Array  # 2^level
+    batch_size: jax.Array
+    target: jax.Array
+    max_steps: jax.Array
+
+    def start(self) -> _Walk:
+        """At the start, with what the table tells of each batch size."""
+        start = start_position(self.model)
+        seen = self.table.bias + self.table.noise / self.batch_size[:, None]
+        met = (seen <= self.target) & (self.powers <= self.max_steps[:, None])
+        limits = jnp.where(met, self.powers - 1, self.max_steps[:, None]).min(1)
+        ends = jnp.where(met & (self.powers - 1 == limits[:, None]), seen, jnp.inf).min(1)
+        steps = jnp.where((start.bias <= self.target) & (self.target > 0), jnp.zeros_like(self.batch_size), jnp.inf)
+        current = _count((steps < jnp.inf) | (self.max_steps <= 0) | (self.target <= 0))
+        none = jnp.zeros_like(current)
+        stride = _Stride(none, none, none + 2, self.largest(ends, current) < jnp.inf)
+        walk = _Walk(jnp.zeros_like(limits[0]), start, stride, limits, ends, current, steps, steps, steps, none)
+        return walk._replace(stride=stride._replace(level=self.longest(walk)))
+
+    def going_on(self, walk: _Walk) -> jax.Array:
+        """Whether some batch size is under way that can still meet the target."""
+        possible = walk.here.noise / self.largest(self.batch_size, walk.current) <= self.target
+        possible &= (walk.here.bias < huge(self.model)) & (walk.looks < MAX_LOOKS)
+        return (walk.current < len(self.batch_size)) & possible
+
+    def step(self, walk: _Walk) -> _Walk:
+        """Look ahead, write down what is seen, and choose how far to look next."""
+        look = self.look(walk)
+        further = self.account(walk, look)
+        return further._replace(stride=self.next_hop(walk, look, further))
+
+    def look(self, walk: _Walk) -> _Look:
+        """Whether the target can be met before the end of the next hop, by the batch size at hand."""
+        ahead = look_ahead(self.model, self.table.span(walk.stride.level), walk.here)
+        batch, single = self.batch_size[walk.current], walk.stride.level == 0
+        risk, risk_at_end = (at.bias + at.noise / batch for at in (walk.here, ahead.end))
+        met = risk_at_end <= self.target
+        clear = (ahead.lower + walk.here.noise / batch > self.target - rounding(self.target)) & ~met
+        tame = risk_at_end < jnp.minimum(GROWTH * jnp.maximum(self.target, risk), huge(self.model))
+        time = walk.time + self.powers[walk.stride.level]
+        return _Look(time, ahead.end, single, met, single | (clear & tame))
+
+    def account(self, walk: _Walk, look: _Look) -> _Walk:
+        """Go there if nothing is missed; each batch size that meets the target there has its answer, or a limit."""
+        before, after = (at.bias + at.noise / self.batch_size for at in (walk.here, look.end))
         # A longer hop saw the target met here: so it is, but for rounding, or else that hop was too long for the precision.
-        passed = single & (far > walk.limits)
-        met = (after <= target) | (passed & (after <= near))
-        arrived = single & met & (walk.steps == jnp.inf) & (far <= max_steps)
-        steps = jnp.where(arrived, far.astype(after.dtype), walk.steps)
-        time = jnp.where(hop, far, walk.time)
-        current = ((steps < jnp.inf) | (time >= max_steps)).sum()
-        here = jax.tree.map(functools.partial(jnp.where, hop), ahead.end, walk.here)
-        nearer = ~hop & (after <= target) & (far <= walk.limits)
-        limits = jnp.where(nearer, far - 1, jnp.where(passed, max_steps, walk.limits))
-        ends = jnp.where(nearer, after, jnp.where(passed, jnp.inf, walk.ends))
-        next_batch = current > walk.current
-        smooth = jnp.where(next_batch, ends[jnp.minimum(current, last)] < jnp.inf, walk.smooth)
-        smooth = jnp.where(hop, smooth, risk_at_end <= target)
-        level, streak, patience = next_level(walk, hop)
-        longest, expected = levels(time, here, limits, ends, current)
-        jump = next_batch | (smooth & (expected < level))
+        passed, near = look.single & (look.time > walk.limits), self.target * (1 + jnp.finfo(after.dtype).eps ** 0.5)
+        met = (after <= self.target) | (passed & (after <= near))
+        arrived = look.single & met & (walk.steps == jnp.inf) & (look.time <= self.max_steps)
+        steps = jnp.where(arrived, look.time.astype(after.dtype), walk.steps)
+        time = jnp.where(look.hop, look.time, walk.time)
+        nearer = ~look.hop & (after <= self.target) & (look.time <= walk.limits)
         return _Walk(
             time=time,
-            here=here,
-            level=jnp.clip(jnp.where(jump, expected, level), 0, longest),
-            streak=jnp.where(jump, 0, streak),
-            patience=jnp.where(next_batch, 1, patience),
-            limits=limits,
-            ends=ends,
-            smooth=smooth,
-            current=current,
+            here=jax.tree.map(functools.partial(jnp.where, look.hop), look.end, walk.here),
+            stride=walk.stride,
+            limits=jnp.where(nearer, look.time - 1, jnp.where(passed, self.max_steps, walk.limits)),
+            ends=jnp.where(nearer, after, jnp.where(passed, jnp.inf, walk.ends)),
+            current=_count((steps < jnp.inf) | (time >= self.max_steps)),
             steps=steps,
             before=jnp.where(arrived, before, walk.before),
             after=jnp.where(arrived, after, walk.after),
             looks=walk.looks + 1,
         )
 
-    start, zero = start_position(model), jnp.zeros_like(max_steps[0])
+    def next_hop(self, walk: _Walk, look: _Look, further: _Walk) -> _Stride:
+        """Twice as far after `patience` hops in a row, half as far after none; or to where the target is expected."""
+        stride, next_batch = walk.stride, further.current > walk.current
+        failed = ~look.hop
+        first, streak = stride.streak == 0, jnp.where(look.hop, stride.streak + 1, 0)
+        longer = streak >= stride.patience
+        level = stride.level + jnp.where(longer, 1, jnp.where(failed, -1, 0))
+        patience = jnp.where(first, jnp.where(failed, jnp.minimum(2 * stride.patience, 16), 2), stride.patience)
+
+        smooth = jnp.where(next_batch, self.largest(further.ends, further.current) < jnp.inf, stride.smooth)
+        smooth = jnp.where(failed, look.met, smooth)
+        expected = self.expected(further)
+        jump = next_batch | (smooth & (expected < level))
+        return _Stride(
+            level=jnp.clip(jnp.where(jump, expected, level), 0, self.longest(further)),
+            streak=jnp.where(jump | longer, 0, streak),
+            patience=jnp.where(next_batch, 1, patience),
+            smooth=smooth,
+        )
+
+    def longest(self, walk: _Walk) -> jax.Array:
+        """Level of the longest hop that is allowed."""
+        return jnp.minimum(self.table.top, floor_log2(self.largest(walk.limits, walk.current) - walk.time))
+
+    def expected(self, walk: _Walk) -> jax.Array:
+        """Level of a hop to where `log R`, were it a straight line, meets the target."""
+        room, end = (self.largest(values, walk.current) for values in (walk.limits - walk.time, walk.ends))
+        risk = walk.here.bias + walk.here.noise / self.largest(self.batch_size, walk.current)
+        share = jnp.log(risk / self.target) / jnp.log(risk / jnp.maximum(end, jnp.finfo(end.dtype).tiny))
+        return floor_log2((share * (room + 1)).astype(room.dtype))
+
+    def largest(self, values: jax.Array, current: jax.Array) -> jax.Array:
+        """Value of the largest batch size that is under way, of the smallest where none is."""
+        return values[jnp.minimum(current, len(self.batch_size) - 1)]
+
+
+def _count(done: jax.Array) -> jax.Array:
+    return done.sum(dtype=jnp.int32)
+
+
+def first_passage_by_steps(model: Model, batch_size: jax.Array, target: jax.Array, max_steps: jax.Array) -> StepsToTarget:
+    """The same as `first_passage`, update by update: slow, and the one to trust."""
+    span, start = Span.one_update(model), start_position(model)
+
+    def update(carry: Any) -> Any:
+        time, here, steps, crossing = carry
+        there = look_ahead(model, span, here).end
+        before, after = (at.bias + at.noise / batch_size for at in (here, there))
+        now = (after <= target) & (steps == jnp.inf) & (time < max_steps)
+        steps = jnp.where(now, (time + 1).astype(steps.dtype), steps)
+        return time + 1, there, steps, jnp.where(now, crossing_time(steps, before, after, target), crossing)
+
+    def going_on(carry: Any) -> jax.Array:
+        time, here, steps, _ = carry
+        return ((steps == jnp.inf) & (time < max_steps) & (here.noise / batch_size <= target)).any() & (here.bias < huge(model))
+
     steps = jnp.where((start.bias <= target) & (target > 0), jnp.zeros_like(batch_size), jnp.inf)
-    current = ((steps < jnp.inf) | (max_steps <= 0) | (target <= 0)).sum()
-    none, two = jnp.int32(0), jnp.int32(2)
-    level, _ = levels(zero, start, limits, ends, current)
-    smooth = ends[jnp.minimum(current, last)] < jnp.inf
-    walk = _Walk(zero, start, level, none, two, limits, ends, smooth, current, steps, steps, steps, none)
-    walk = jax.lax.while_loop(going_on, step, walk)
-    # A batch size that ran out of steps before the walk ended was not followed any further.
-    followed = max_steps >= walk.time
-    proven = (~(walk.here.noise / batch_size <= target) & followed) | (target <= 0)
-    crossing = crossing_time(walk.steps, walk.before, walk.after, target)
-    return result(model, walk.steps, crossing, proven, ~(walk.here.bias < huge(model)) & followed)
+    carry = (jnp.zeros_like(max_steps[0]), start, steps, steps)
+    time, here, steps, crossing = jax.lax.while_loop(going_on, update, carry)
+    followed = max_steps >= time
+    proven = (~(here.noise / batch_size <= target) & followed) | (target <= 0)
+    return result(model, steps, crossing, proven, ~(here.bias < huge(model)) & followed)

@@ -94,17 +94,6 @@ def climb(model: Model, levels: int, enough: Callable[[jax.Array, Position], jax
     return Table(spans, jnp.maximum(level - 1 - overflow, 0), overflow, bias, noise)
 
 
-def next_level(walk: Any, hop: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Twice as far after `patience` hops in a row, half as far after none; more patience after each attempt that failed."""
-    streak = jnp.where(hop, walk.streak + 1, 0)
-    longer = streak >= walk.patience
-    failed_at_once = ~hop & (walk.streak == 0)
-    level = walk.level + jnp.where(longer, 1, jnp.where(hop, 0, -1))
-    patience = jnp.where(hop & (walk.streak == 0), 2, walk.patience)
-    patience = jnp.where(failed_at_once, jnp.minimum(2 * walk.patience, 16), patience)
-    return level, jnp.where(longer, 0, streak), patience
-
-
 def result(model: Model, steps: jax.Array, crossing: jax.Array, proven: jax.Array, exploded: jax.Array) -> StepsToTarget:
     """Give each batch size its status; `proven` where the noise alone exceeds the target, `exploded` where the bias is huge."""
     reached = steps < jnp.inf

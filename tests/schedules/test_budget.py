@@ -136,7 +136,7 @@ def test_rates_in_the_units_of_a_network_are_refused_with_the_remedy():
         (lambda p, o: budget_curve(p, o, 4, steps=10, max_learning_rate=0), "max_learning_rate is 0"),
         (lambda p, o: transfer(p, o, "plan", 8), "plan is 'plan': give a Plan"),
         (lambda p, o: transfer(p, o, schedules.cosine(0.1, 10, 4), [8, 16]), "the shape of batch_size"),
-        (lambda p, o: compare_schedules(p, o, 4, 10, "wsd"), "families is 'wsd': give a list"),
+        (lambda p, o: compare_schedules(p, o, 4, 10, "wsd"), "families is 'wsd': give some of constant"),
         (lambda p, o: compare_schedules(p, o, 4, 10, ["cosine"], pieces=11), "pieces is 11: give from 1 to 10"),
         (lambda p, o: tune_family(p, o, 4, 10, "cosine", pieces=None), "pieces is None"),
         (lambda p, o: tune_family(p, o, "a", 10, "cosine"), "batch_size is 'a'"),

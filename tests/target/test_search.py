@@ -8,7 +8,10 @@ import pytest
 from helpers import OPTIMIZERS, compare, compare_adversarial
 
 import nqmjax as nq
-from nqmjax.target.table import MAX_STEPS, Status
+from nqmjax._tools import precision
+from nqmjax.dynamics import build_model
+from nqmjax.target.first import first_passage, first_passage_by_steps
+from nqmjax.target.table import MAX_STEPS, Status, StepsToTarget
 
 PAPER = nq.power_law(10_000).quantize(100)
 
@@ -240,3 +243,28 @@ def test_stable_runs_close_to_the_edge_have_not_diverged():
     optimizer = nq.HeavyBall(2 * (2 - gap) * (1 - margin), 1 - gap)
     result = nq.steps_to_target(nq.from_spectrum([1.0]), optimizer, 1000, 1e-9)
     assert Status.DIVERGED not in result.status
+
+
+def test_the_walk_agrees_with_one_update_at_a_time():
+    rng = np.random.default_rng(5)
+    problem = nq.from_spectrum([1.0, 0.3, 0.1], initial=[1.0, 5.0, 20.0], noise=[1e-3, 1e-2, 1.0])
+    batches, limits = np.array([1e9, 100.0, 1.0]), np.full(3, 3000)
+
+    def both(batches, limits, rate, momentum, target):
+        model = build_model(problem, nq.HeavyBall(rate, momentum), 1.0)
+        return [walk(model, batches, target, limits) for walk in (first_passage, first_passage_by_steps)]
+
+    with precision():
+        both = jax.jit(both)
+        for _ in range(60):
+            cell = 10 ** rng.uniform(-3, 0.65), 1 - 10 ** rng.uniform(-2, 0), 10 ** rng.uniform(-3, 0.3)
+            walk, steps = both(batches, limits, *cell)
+            for name in StepsToTarget._fields:
+                np.testing.assert_allclose(getattr(walk, name), getattr(steps, name), rtol=1e-9, err_msg=f"{name} of {cell}")
+
+
+def test_many_batch_sizes_share_a_walk():
+    batches = np.geomspace(1, 1e6, 300)
+    grid = nq.sweep(nq.power_law(4), nq.SGD([0.1]), batches, 0.05)
+    few = nq.sweep(nq.power_law(4), nq.SGD([0.1]), batches[::100], 0.05)
+    np.testing.assert_array_equal(grid.steps.values[::100], few.steps.values)
