@@ -112,8 +112,7 @@ def dot(x: Twofold, y: Twofold) -> Twofold:
     def add(total: Twofold, pair: tuple[Twofold, Twofold]) -> tuple[Twofold, None]:
         return total + pair[0] * pair[1], None
 
-    zero = jnp.zeros(jnp.broadcast_shapes(x.high.shape, y.high.shape)[1:], x.high.dtype)
-    return jax.lax.scan(add, Twofold.of(zero), (x, y))[0]
+    return jax.lax.scan(add, x[0] * y[0], (x[1:], y[1:]))[0]
 
 
 def transpose(matrix: Twofold) -> Twofold:

@@ -375,7 +375,7 @@ def test_a_law_by_its_name():
         (table("chinchilla"), "chinchila", "law is 'chinchila': .*did you mean 'chinchilla'"),
         (table("chinchilla"), None, "law is None: give a law of nqmjax.runs.laws, or a name: adam, .*kaplan"),
         (table("chinchilla"), Chinchilla, "law is <class .*give a law"),
-        ([3.0, 2.9], "chinchilla", "runs is .*give what read_runs or make_runs returns"),
+        ([3.0, 2.9], "chinchilla", "runs is .*give what nqmjax.runs.read or"),
     ],
 )
 def test_what_is_no_law_and_no_table(runs, law, message):

@@ -178,7 +178,7 @@ def test_float32_agrees_to_a_thousandth():
         ({"optimizer": nq.Preconditioned(nq.SGD(0.1), 1.5)}, "power is 1.5"),
         ({"optimizer": nq.SGD(-0.1)}, "learning_rate is -0.1"),
         ({"optimizer": nq.SGD("fast")}, "learning_rate is 'fast'"),
-        ({"optimizer": "sgd"}, "optimizer is 'sgd'"),
+        ({"optimizer": "sgd"}, "optimizer is sgd: give one"),
         ({"problem": nq.NoisyQuadratic(*np.ones((4, 2)) * [[-1], [1], [1], [1]])}, r"curvature\[0\] is -1"),
     ],
 )
