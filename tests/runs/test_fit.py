@@ -459,7 +459,7 @@ def test_bad_arguments(runs, work, change, laws, options, message):
 
 def test_bad_runs_and_starts(runs):
     for work in (fit, compare_models):
-        with pytest.raises(ValueError, match="runs is None: give what nqmjax.runs.read or"):
+        with pytest.raises(ValueError, match=r"runs is None: give what nqmjax\.runs\.read or"):
             work(None, CHEAP)
         with pytest.raises(ValueError, match="starts is 0: give a whole number"):
             work(runs, CHEAP, starts=0, progress=False)
