@@ -1,13 +1,4 @@
-"""Readable failures, and the strictest arithmetic: shapes and precisions that JAX would mend silently are errors.
-
-What one process has compiled the others take from a cache: workers, notebooks and commands run much of the same.
-"""
-
-import os
-from pathlib import Path
-
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+"""Readable failures, and the strictest arithmetic: shapes and precisions that JAX would mend silently are errors."""
 
 import jax
 import numpy as np

@@ -117,7 +117,7 @@ def test_searches_of_like_lengths_compile_once():
     assert schedule_problem._risk_and_slope._cache_size() == compiled
 
 
-@pytest.mark.parametrize("optimizer", [nq.SGD(0.1), nq.HeavyBall(0.1, 0.9), nq.Averaged(nq.SGD(0.1), 0.9)])
+@pytest.mark.parametrize("optimizer", [nq.SGD(0.1), nq.Averaged(nq.SGD(0.1), 0.9)])
 def test_many_runs_at_once_are_as_good_as_one_by_one(optimizer):
     problem, batches, steps = nq.power_law(50), [2, 64, 4096], [3000, 2000, 1000]
     many = nq.schedules.optimize_rates(problem, optimizer, batches, steps, pieces=5)
