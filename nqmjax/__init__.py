@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nqmjax import cli, dynamics, figures, nonlinear, optimizers, runs, scaling, schedules, sweeps, target
     from nqmjax.bounds import bayes_bound, bayes_examples, flat_prior_bound
     from nqmjax.dynamics import risk, risk_curve, spectral_radius, stability_edge, stationary_risk
-    from nqmjax.nonlinear import monte_carlo, precondition
+    from nqmjax.nonlinear import Adam, AdamW, Lion, RMSprop, SignSGD, monte_carlo, precondition
     from nqmjax.optimizers import QHM, SGD, Averaged, HeavyBall, LinearOptimizer, Nesterov, Preconditioned
     from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
     from nqmjax.scaling import critical_batch_size, noise_scale, read_observed, regimes, tune
@@ -57,7 +57,7 @@ exports(
         "scaling": ["tune", "critical_batch_size", "noise_scale", "regimes", "read_observed"],
         "schedules": ["Plan", "run", "optimize_schedule", "steps_to_target_with_schedule"],
         "bounds": ["bayes_bound", "flat_prior_bound", "bayes_examples"],
-        "nonlinear": ["monte_carlo", "precondition"],
+        "nonlinear": ["Adam", "AdamW", "RMSprop", "SignSGD", "Lion", "monte_carlo", "precondition"],
     },
     packages=["optimizers", "dynamics", "target", "nonlinear", "sweeps", "schedules", "scaling", "runs", "figures", "cli"],
 )

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from nqmjax.dynamics.doubling import risk, stationary_risk
     from nqmjax.dynamics.intervals import Position, Span, look_ahead, start_position
     from nqmjax.dynamics.matrices import quadratic
-    from nqmjax.dynamics.model import Model, build_model, without_idle_directions
+    from nqmjax.dynamics.mean_field import Walk, begin, excess_of_groups, follow, map_runs
+    from nqmjax.dynamics.model import Model, build_model, in_one_precision, without_idle_directions
     from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces, risks_of_pieces
     from nqmjax.dynamics.roots import unstable
     from nqmjax.dynamics.scan import risk_curve
@@ -26,7 +27,8 @@ exports(
         "checks": ["check_run", "check_shapes"],
         "intervals": ["Position", "Span", "look_ahead", "start_position"],
         "matrices": ["quadratic"],
-        "model": ["Model", "build_model", "without_idle_directions"],
+        "mean_field": ["Walk", "begin", "excess_of_groups", "follow", "map_runs"],
+        "model": ["Model", "build_model", "in_one_precision", "without_idle_directions"],
         "pieces": ["doublings", "quick_risks_of_pieces", "risks_of_pieces"],
         "roots": ["unstable"],
     },

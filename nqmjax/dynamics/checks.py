@@ -5,18 +5,18 @@ from typing import Any
 import numpy as np
 
 from nqmjax._tools import check_batch_size
-from nqmjax.optimizers import LinearOptimizer, check_optimizer, hyperparameters
+from nqmjax.optimizers import Optimizer, check_optimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic, check_problem
 
 
-def check_run(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any) -> None:
+def check_run(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any) -> None:
     """Check what every question about a run is asked with."""
     check_problem(problem)
     check_optimizer(optimizer)
     check_batch_size(batch_size)
 
 
-def check_shapes(optimizer: LinearOptimizer, **arguments: Any) -> None:
+def check_shapes(optimizer: Optimizer, **arguments: Any) -> None:
     """Raise unless the hyperparameters and the named arguments broadcast."""
     shapes = {name: np.shape(value) for name, value in {**hyperparameters(optimizer), **arguments}.items()}
     try:

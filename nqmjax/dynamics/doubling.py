@@ -17,9 +17,10 @@ import numpy as np
 
 from nqmjax._tools import check_steps, evaluate, is_traced
 from nqmjax.dynamics.checks import check_run, check_shapes
+from nqmjax.dynamics.mean_field import mean_field_risk
 from nqmjax.dynamics.model import Model, build_model, risk_of_squares, start_state, times, unit_plus
 from nqmjax.dynamics.twofold import Twofold, act, dot, product, transpose, where
-from nqmjax.optimizers import LinearOptimizer
+from nqmjax.optimizers import LinearOptimizer, MeanFieldOptimizer, Optimizer, check_linear
 from nqmjax.problem import NoisyQuadratic
 
 FOREVER = 110
@@ -29,12 +30,13 @@ LONGEST = 32
 """Doublings of the longest run, 2^31 updates."""
 
 
-def risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, steps: Any, dtype: Any = "float64") -> Any:
+def risk(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any, steps: Any, dtype: Any = "float64") -> Any:
     r"""Risk after `steps` updates, exactly, in O(log steps).
 
     `R_t = irreducible + 1/2 sum_k w_k h_k r^T M_t r` with `M_t` the second moments; the same numbers as `risk_curve`, whatever
     the start, and differentiable in every hyperparameter, the batch size and the problem. At a relative distance `d` from the
     edge of stability the risk is as sharp as the hyperparameters themselves: their rounding moves it by `1e-16 / d`.
+    Optimizers that are not linear are followed one update at a time.
 
     Args:
       problem: the quadratic.
@@ -61,6 +63,9 @@ def risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, s
     if not is_traced(steps):
         steps = np.asarray(steps, dtype=np.uint32)
     traced = is_traced(problem, optimizer, batch_size, steps)
+    if isinstance(optimizer, MeanFieldOptimizer):
+        length = int(np.max(steps, initial=0)) if traced and not is_traced(steps) else None
+        return evaluate(functools.partial(mean_field_risk, length=length), problem, optimizer, batch_size, steps, dtype=dtype)
     levels = None if traced else np.uint32(int(np.max(steps, initial=0)).bit_length())
     return evaluate(_risk, problem, optimizer, batch_size, steps, levels, dtype=dtype)
 
@@ -88,6 +93,7 @@ def stationary_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_s
     Source: Zhang et al. 2019, eq. 4 (steady-state risk).
     """
     check_run(problem, optimizer, batch_size)
+    check_linear("stationary_risk", optimizer)
     check_shapes(optimizer, batch_size=batch_size)
     kernel = functools.partial(_stationary_risk, differentiable=is_traced(problem, optimizer, batch_size))
     return evaluate(kernel, problem, optimizer, batch_size, dtype=dtype)

@@ -17,8 +17,10 @@ import jax.numpy as jnp
 
 from nqmjax.dynamics import twofold
 from nqmjax.dynamics.matrices import outer, product, quadratic, sandwich, square
+from nqmjax.dynamics.mean_field import mean_field_risks_of_pieces
 from nqmjax.dynamics.model import Model, build_model, risk_of_squares, unit_plus
 from nqmjax.dynamics.twofold import Twofold, act, dot, transpose, where
+from nqmjax.optimizers import MeanFieldOptimizer
 
 
 def doublings(steps: int) -> int:
@@ -30,8 +32,10 @@ def doublings(steps: int) -> int:
 def risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any, levels: int) -> jax.Array:
     """Risks `(pieces + 1,)`, of hyperparameters, `1 / B` and unsigned `steps` of shape `(pieces,)`.
 
-    `levels` is static, at least the bits of the longest piece.
+    `levels` is static, at least the bits of the longest piece. Optimizers that are not linear are followed by their closure.
     """
+    if isinstance(optimizer, MeanFieldOptimizer):
+        return mean_field_risks_of_pieces(problem, optimizer, inverse_batch, steps)
     steps, model = jnp.asarray(steps).astype(jnp.uint32), _model(problem, optimizer, steps)
 
     def bit(carry: Any, _: None) -> tuple[Any, None]:
@@ -61,6 +65,8 @@ def risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any
 
 def quick_risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any, levels: int) -> jax.Array:
     """The same as `risks_of_pieces`, for plans below the stability edge; traceable."""
+    if isinstance(optimizer, MeanFieldOptimizer):
+        return mean_field_risks_of_pieces(problem, optimizer, inverse_batch, steps)
     steps, model = jnp.asarray(steps).astype(jnp.uint32), _model(problem, optimizer, steps)
 
     def bit(carry: Any, _: None) -> tuple[Any, None]:

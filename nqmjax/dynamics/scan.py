@@ -18,17 +18,17 @@ import numpy as np
 from nqmjax._tools import check_steps, evaluate, require
 from nqmjax.dynamics.checks import check_run, check_shapes
 from nqmjax.dynamics.matrices import apply, dot
+from nqmjax.dynamics.mean_field import mean_field_curve
 from nqmjax.dynamics.model import build_model, risk_of_squares, start_state, times
-from nqmjax.optimizers import LinearOptimizer
+from nqmjax.optimizers import LinearOptimizer, MeanFieldOptimizer, Optimizer
 from nqmjax.problem import NoisyQuadratic
 
 
-def risk_curve(
-    problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, num_steps: int, dtype: Any = "float64"
-) -> Any:
+def risk_curve(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any, num_steps: int, dtype: Any = "float64") -> Any:
     r"""Risk `R_0 .. R_T` after every update, by the plain recursion under `lax.scan`.
 
-    `R_t = irreducible + 1/2 sum_k w_k h_k r^T M_t r`, `M_{t+1} = A M_t A^T + (c/B) b b^T`, `M_0 = s_0 v v^T`.
+    `R_t = irreducible + 1/2 sum_k w_k h_k r^T M_t r`, `M_{t+1} = A M_t A^T + (c/B) b b^T`, `M_0 = s_0 v v^T`; of optimizers
+    that are not linear, by their closure.
 
     Args:
       problem: the quadratic.
@@ -53,7 +53,8 @@ def risk_curve(
     check_steps("num_steps", num_steps)
     require(np.ndim(num_steps) == 0, "the shape of num_steps", np.shape(num_steps), "give one number")
     check_shapes(optimizer, batch_size=batch_size)
-    return evaluate(functools.partial(_risk_curve, num_steps=int(num_steps)), problem, optimizer, batch_size, dtype=dtype)
+    kernel = mean_field_curve if isinstance(optimizer, MeanFieldOptimizer) else _risk_curve
+    return evaluate(functools.partial(kernel, num_steps=int(num_steps)), problem, optimizer, batch_size, dtype=dtype)
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")

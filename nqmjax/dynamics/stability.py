@@ -9,7 +9,7 @@ import numpy as np
 from nqmjax._tools import check_values, evaluate, numeric, require
 from nqmjax.dynamics.model import unit_plus
 from nqmjax.dynamics.twofold import product
-from nqmjax.optimizers import LinearOptimizer, check_optimizer, hyperparameters, linear_system
+from nqmjax.optimizers import LinearOptimizer, check_linear, check_optimizer, hyperparameters, linear_system
 
 ROUNDING = 2.0**-50
 """How far a spectral radius of 1 may come out above 1."""
@@ -35,6 +35,7 @@ def spectral_radius(optimizer: LinearOptimizer, curvature: Any) -> Any:
     0.9
     """
     check_optimizer(optimizer)
+    check_linear("spectral_radius", optimizer)
     values = numeric("curvature", curvature)
     check_values("curvature", values, np.isfinite(values) & (values >= 0), "give finite values that are not negative")
     radius = evaluate(_spectral_radius, optimizer, np.atleast_1d(values))
@@ -62,6 +63,7 @@ def stability_edge(optimizer: LinearOptimizer, curvature: Any) -> float:
 
     Source: the bounds are the Jury conditions on the characteristic polynomial of `A(h)`.
     """
+    check_linear("stability_edge", optimizer)
     names = hyperparameters(optimizer)
     require("learning_rate" in names, "optimizer", repr(optimizer), "it has no learning_rate to find the edge of")
     require(

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 from nqmjax._tools import exports
 
 if TYPE_CHECKING:
-    from nqmjax.optimizers.base import LinearOptimizer, LinearSystem, hyperparameters, linear_system
+    from nqmjax.optimizers.base import LinearOptimizer, LinearSystem, Optimizer, hyperparameters, linear_system, static
     from nqmjax.optimizers.catalogue import TEMPLATES
-    from nqmjax.optimizers.declaration import check_optimizer
+    from nqmjax.optimizers.declaration import check_linear, check_optimizer
     from nqmjax.optimizers.description import describe, describe_problem, provenance
+    from nqmjax.optimizers.mean_field import MeanFieldOptimizer
     from nqmjax.optimizers.methods import QHM, SGD, HeavyBall, Nesterov
     from nqmjax.optimizers.wrappers import Averaged, Preconditioned
 
@@ -20,9 +21,10 @@ exports(
         "wrappers": ["Preconditioned", "Averaged"],
     },
     internal={
-        "base": ["LinearSystem", "hyperparameters", "linear_system"],
+        "base": ["LinearSystem", "Optimizer", "hyperparameters", "linear_system", "static"],
         "catalogue": ["TEMPLATES"],
-        "declaration": ["check_optimizer"],
+        "declaration": ["check_linear", "check_optimizer"],
+        "mean_field": ["MeanFieldOptimizer"],
         "description": ["describe", "describe_problem", "provenance"],
     },
 )

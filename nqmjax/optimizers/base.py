@@ -28,27 +28,42 @@ State = tuple[Any, ...]
 """The optimizer's state along one direction: the parameter first."""
 
 
-@dataclass_transform(frozen_default=True, eq_default=False)
-class LinearOptimizer:
-    """Base class of optimizers whose update is linear in their state and in the gradient.
+def static(*, default: Any, kw_only: bool = True) -> Any:
+    """A field by keyword that is part of the optimizer's type rather than a hyperparameter: JAX compiles for each value."""
+    return dataclasses.field(default=default, kw_only=kw_only, metadata={"static": True})
 
-    A subclass annotates its hyperparameters and declares `change`; with more state than the parameter it declares
-    `initial` too. It becomes a frozen dataclass and a pytree by itself: risk curves, steps to target, sweeps, tuning,
-    stability and stationary risk then work for it as for the built-in ones.
 
-    >>> class Anchored(LinearOptimizer):  # SGD with a pull towards a slow copy
-    ...     learning_rate: float
-    ...     pull: float
-    ...
-    ...     def initial(self, theta):
-    ...         return theta, theta
-    ...
-    ...     def change(self, state, gradient):
-    ...         theta, anchor = state
-    ...         return -self.learning_rate * gradient - self.pull * (theta - anchor), 0.01 * (theta - anchor)
-    >>> from nqmjax import power_law, risk
-    >>> round(float(risk(power_law(100), Anchored(0.1, 0.01), batch_size=64, steps=1000)), 4)
-    0.1114
+def _register(cls: type) -> None:
+    """Make every field a child of a pytree node, but for the static ones.
+
+    Not with `jax.tree_util.register_dataclass`: tree structures of two such classes with the same field names compare
+    equal (JAX 0.10), so that a jitted function may take heavy ball's compiled code for Nesterov's.
+    """
+    fields = dataclasses.fields(cls)
+    names = [field.name for field in fields if not field.metadata.get("static")]
+    fixed = [field.name for field in fields if field.metadata.get("static")]
+
+    def values(self: Any) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in names)
+
+    def settings(self: Any) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in fixed)
+
+    def with_keys(self: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        keys = map(jax.tree_util.GetAttrKey, names)
+        return tuple(zip(keys, values(self), strict=True)), settings(self)
+
+    def rebuilt(settings: tuple[Any, ...], values: Iterable[Any]) -> Any:
+        return cls(**dict(zip(names, values, strict=True)), **dict(zip(fixed, settings, strict=True)))
+
+    jax.tree_util.register_pytree_with_keys(cls, with_keys, rebuilt, lambda self: (values(self), settings(self)))
+
+
+@dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(static,))
+class Optimizer:
+    """Base class of all optimizers: a subclass annotates its hyperparameters, and becomes a frozen dataclass and a pytree.
+
+    Hyperparameters are the pytree's leaves, numbers or arrays that may be traced. What is `static` is not among them.
     """
 
     def __init_subclass__(cls) -> None:
@@ -60,22 +75,6 @@ class LinearOptimizer:
         for name, value in vars(self).items():
             if isinstance(value, list | tuple):
                 object.__setattr__(self, name, jnp.asarray(value) if is_traced(value) else numeric(name, value))
-
-    def initial(self, theta: Any) -> State:
-        """State at the start `theta`: the parameter `theta` first, then what the optimizer keeps besides."""
-        return (theta,)
-
-    def change(self, state: State, gradient: Any) -> State:
-        """Change of each state variable in one update, given the stochastic gradient at `state[0]`."""
-        raise NotImplementedError(f"{type(self).__name__} must declare change(self, state, gradient)")
-
-    def read(self, state: State) -> Any:
-        """The iterate whose loss is scored."""
-        return state[0]
-
-    def gradient_scale(self, curvature: Any) -> Any:
-        """Factor on the gradient along each direction; only preconditioners change it."""
-        return 1.0
 
     @property
     def effective_learning_rate(self) -> Any:
@@ -98,21 +97,43 @@ class LinearOptimizer:
         return jax.tree.unflatten(jax.tree.structure(self), [values.get(name, value) for name, value in known.items()])
 
 
-def _register(cls: type) -> None:
-    """Make every field a child of a pytree node.
+class LinearOptimizer(Optimizer):
+    """Base class of optimizers whose update is linear in their state and in the gradient.
 
-    Not with `jax.tree_util.register_dataclass`: tree structures of two such classes with the same field names compare
-    equal (JAX 0.10), so that a jitted function may take heavy ball's compiled code for Nesterov's.
+    A subclass annotates its hyperparameters and declares `change`; with more state than the parameter it declares
+    `initial` too. Risk curves, steps to target, sweeps, tuning, stability and stationary risk then work for it as for the
+    built-in ones.
+
+    >>> class Anchored(LinearOptimizer):  # SGD with a pull towards a slow copy
+    ...     learning_rate: float
+    ...     pull: float
+    ...
+    ...     def initial(self, theta):
+    ...         return theta, theta
+    ...
+    ...     def change(self, state, gradient):
+    ...         theta, anchor = state
+    ...         return -self.learning_rate * gradient - self.pull * (theta - anchor), 0.01 * (theta - anchor)
+    >>> from nqmjax import power_law, risk
+    >>> round(float(risk(power_law(100), Anchored(0.1, 0.01), batch_size=64, steps=1000)), 4)
+    0.1114
     """
-    names = [field.name for field in dataclasses.fields(cls)]
 
-    def flatten(self: Any) -> tuple[tuple[Any, ...], None]:
-        return tuple(getattr(self, name) for name in names), None
+    def initial(self, theta: Any) -> State:
+        """State at the start `theta`: the parameter `theta` first, then what the optimizer keeps besides."""
+        return (theta,)
 
-    def flatten_with_keys(self: Any) -> tuple[tuple[Any, ...], None]:
-        return tuple((jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in names), None
+    def change(self, state: State, gradient: Any) -> State:
+        """Change of each state variable in one update, given the stochastic gradient at `state[0]`."""
+        raise NotImplementedError(f"{type(self).__name__} must declare change(self, state, gradient)")
 
-    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, lambda _, children: cls(*children), flatten)
+    def read(self, state: State) -> Any:
+        """The iterate whose loss is scored."""
+        return state[0]
+
+    def gradient_scale(self, curvature: Any) -> Any:
+        """Factor on the gradient along each direction; only preconditioners change it."""
+        return 1.0
 
 
 class LinearSystem(NamedTuple):
@@ -164,7 +185,7 @@ def _is_one(value: Any) -> bool:
     return isinstance(value, float) and value == 1.0
 
 
-def hyperparameters(optimizer: LinearOptimizer) -> dict[str, Any]:
+def hyperparameters(optimizer: Optimizer) -> dict[str, Any]:
     """Names and values of all hyperparameters, those of wrapped optimizers included.
 
     Where a name stands twice, the outermost keeps it and the others are named by their path, as in "optimizer.decay".

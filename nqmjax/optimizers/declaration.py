@@ -19,13 +19,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqmjax._tools import check_values, is_traced, numeric, precision, require, shown
-from nqmjax.optimizers.base import LinearOptimizer, hyperparameters, linear_system
+from nqmjax._tools import check_choice, check_values, is_traced, numeric, precision, require, shown
+from nqmjax.optimizers.base import LinearOptimizer, Optimizer, hyperparameters, linear_system
+from nqmjax.optimizers.mean_field import MeanFieldOptimizer
 
 RANGES = {
     "learning_rate": (0.0, np.inf, "give a finite rate that is not negative"),
     "momentum": (0.0, 1.0, "give a value in [0, 1)"),
     "decay": (0.0, 1.0, "give a value in [0, 1)"),
+    "beta1": (0.0, 1.0, "give a value in [0, 1)"),
+    "beta2": (0.0, 1.0, "give a value in [0, 1)"),
+    "eps": (0.0, np.inf, "give a finite number that is not negative"),
+    "weight_decay": (0.0, np.inf, "give a finite strength that is not negative"),
     "power": (0.0, np.nextafter(1.0, 2.0), "give a value in [0, 1]"),
     "nu": (0.0, np.nextafter(1.0, 2.0), "give a value in [0, 1]"),
 }
@@ -40,32 +45,53 @@ EACH, TOGETHER = 2, 12
 """Pairs of points at which each variable is tried alone, and all of them together."""
 
 
-def check_optimizer(optimizer: LinearOptimizer) -> None:
+def check_optimizer(optimizer: Optimizer) -> None:
     """Raise `ValueError` for a hyperparameter that is not a number or outside its range, or a law that does not hold."""
-    require(isinstance(optimizer, LinearOptimizer), "optimizer", optimizer, "give one, for example SGD(0.1)")
+    remedy = "give one, for example SGD(0.1) or Adam(0.01); any of optax can be sampled, by nqmjax.monte_carlo"
+    require(isinstance(optimizer, Optimizer), "optimizer", optimizer, remedy)
     ours = _check_fields(optimizer)
     for name, value in hyperparameters(optimizer).items():
         if not is_traced(value):
             values = numeric(name, value)
             low, high, remedy = RANGES.get(name.split(".")[-1], (-np.inf, np.inf, "give finite numbers"))
             check_values(name, values, np.isfinite(values) & (values >= low) & (values < high), remedy)
-    if not ours:
+    if isinstance(optimizer, LinearOptimizer) and not ours:
         _check_declaration(optimizer)
 
 
-def _check_fields(optimizer: LinearOptimizer) -> bool:
+def check_linear(question: str, optimizer: Optimizer) -> None:
+    """Raise `ValueError` for an optimizer of which a question about linear ones cannot be asked."""
+    if isinstance(optimizer, MeanFieldOptimizer):
+        raise ValueError(
+            f"optimizer is {shown(optimizer)}: {question} is for linear optimizers, such as SGD and HeavyBall; "
+            "others have risk, risk_curve, steps_to_target, sweep, tune and run"
+        )
+
+
+def _check_static(name: str, value: Any) -> None:
+    """Raise unless a setting that is part of an optimizer's type is a valid one."""
+    if name == "basis":
+        check_choice(name, value, ["aligned", "rotated"])
+    else:
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 2
+        require(bool(whole), name, value, "give a whole number, at least 2")
+
+
+def _check_fields(optimizer: Optimizer) -> bool:
     """Every field holds an optimizer where one belongs, and numbers where they belong; whether the classes are all ours."""
     ours = type(optimizer).__module__.startswith("nqmjax.")
     for field in dataclasses.fields(optimizer):  # pyright: ignore[reportArgumentType]
         value = getattr(optimizer, field.name)
         wraps = field.type == "LinearOptimizer" or (isinstance(field.type, type) and issubclass(field.type, LinearOptimizer))
-        if isinstance(value, LinearOptimizer):
+        if field.metadata.get("static"):
+            _check_static(field.name, value)
+        elif isinstance(value, LinearOptimizer):
             require(field.name not in RANGES, field.name, value, "give a number or an array of numbers")
             ours &= _check_fields(value)
         elif wraps:
             name = type(optimizer).__name__
             raise ValueError(
-                f"{field.name} is {shown(value)}: {name} wraps an optimizer, give one for it, for example SGD(0.1)"
+                f"{field.name} is {shown(value)}: {name} wraps a linear optimizer, give one for it, for example SGD(0.1)"
             )
         else:
             require(not isinstance(value, dict | None), field.name, value, "give a number or an array of numbers")

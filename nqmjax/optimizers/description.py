@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nqmjax.optimizers.base import LinearOptimizer, hyperparameters
+from nqmjax.optimizers.base import Optimizer, hyperparameters
 from nqmjax.optimizers.methods import QHM, SGD, HeavyBall, Nesterov
 from nqmjax.optimizers.wrappers import Averaged, Preconditioned
 from nqmjax.problem import NoisyQuadratic
@@ -15,7 +15,7 @@ NAMES = {SGD: "SGD", HeavyBall: "heavy ball", Nesterov: "Nesterov", QHM: "QHM"}
 """Optimizers as one writes them; those of users go by the name of their class."""
 
 
-def provenance(problem: NoisyQuadratic, optimizer: LinearOptimizer | str, tuned: Collection[str] = ()) -> dict[str, str]:
+def provenance(problem: NoisyQuadratic, optimizer: Optimizer | str, tuned: Collection[str] = ()) -> dict[str, str]:
     """Attributes of a table or a file: what was computed, by which version.
 
     Args:
@@ -36,7 +36,7 @@ def provenance(problem: NoisyQuadratic, optimizer: LinearOptimizer | str, tuned:
     }
 
 
-def describe(optimizer: LinearOptimizer, tuned: Collection[str] = ()) -> str:
+def describe(optimizer: Optimizer, tuned: Collection[str] = ()) -> str:
     """The optimizer in words, with those of its hyperparameters that are numbers and not `tuned`.
 
     >>> describe(Preconditioned(Averaged(HeavyBall([0.1, 0.2], 0.9), decay=0.99), power=0.5))
@@ -55,7 +55,7 @@ def optimizer_name(optimizer: Any) -> str:
         return optimizer_name(optimizer.optimizer)
     if isinstance(optimizer, Averaged):
         return f"{optimizer_name(optimizer.optimizer)} + EMA"
-    inner = [value for value in vars(optimizer).values() if isinstance(value, LinearOptimizer)]
+    inner = [value for value in vars(optimizer).values() if isinstance(value, Optimizer)]
     return NAMES.get(type(optimizer), type(optimizer).__name__) + (f"({optimizer_name(inner[0])})" if inner else "")
 
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from nqmjax._tools import check_target, numeric, require
 from nqmjax.dynamics import check_run
-from nqmjax.optimizers import LinearOptimizer, hyperparameters, provenance
+from nqmjax.optimizers import Optimizer, hyperparameters, provenance
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.sweeps.labels import with_units
 from nqmjax.sweeps.lanes import check_search, search_lanes
@@ -21,7 +21,7 @@ MOST_CELLS = 10**9
 
 def sweep(
     problem: NoisyQuadratic,
-    optimizer: LinearOptimizer,
+    optimizer: Optimizer,
     batch_size: Any,
     target: Any,
     max_steps: int = MAX_STEPS,
@@ -63,7 +63,7 @@ def sweep(
     """
     check_run(problem, optimizer, batch_size)
     check_target(target)
-    check_search(max_steps, rule, dtype)
+    check_search(optimizer, max_steps, rule, dtype)
     names = hyperparameters(optimizer)
     axes = {"batch_size": numeric("batch_size", batch_size), "target": numeric("target", target)}
     axes |= {name: numeric(name, value) for name, value in names.items()}

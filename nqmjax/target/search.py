@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqmjax._tools import check_choice, check_steps, check_target, evaluate, is_traced
+from nqmjax._tools import check_steps, check_target, evaluate, is_traced
 from nqmjax.dynamics import build_model, check_run, check_shapes, without_idle_directions
-from nqmjax.optimizers import LinearOptimizer
+from nqmjax.optimizers import MeanFieldOptimizer, Optimizer
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.target.compiled import map_lanes
 from nqmjax.target.first import first_passage
 from nqmjax.target.last import last_passage
+from nqmjax.target.mean_field import check_rule, mean_field_search
 from nqmjax.target.table import MAX_STEPS, Status, StepsToTarget, rounding
 
 __all__ = ["MAX_STEPS", "Status", "StepsToTarget", "steps_to_target"]
@@ -21,7 +22,7 @@ __all__ = ["MAX_STEPS", "Status", "StepsToTarget", "steps_to_target"]
 
 def steps_to_target(
     problem: NoisyQuadratic,
-    optimizer: LinearOptimizer,
+    optimizer: Optimizer,
     batch_size: Any,
     target: Any,
     max_steps: Any = MAX_STEPS,
@@ -38,6 +39,7 @@ def steps_to_target(
 
     A search takes at most some 65,000 looks ahead (`OUT_OF_STEPS` if that is not enough): whatever the run does, a first
     passage within 40,000 updates is found, and a later one unless the risk oscillates close above the target all the way.
+    Optimizers that are not linear are followed one update at a time, for at most 2^20; their risks are those of the closure.
 
     Args:
       problem: the quadratic.
@@ -65,7 +67,7 @@ def steps_to_target(
     check_run(problem, optimizer, batch_size)
     check_target(target)
     check_steps("max_steps", max_steps, MAX_STEPS)
-    check_choice("rule", rule, ["first", "stays"])
+    check_rule(optimizer, rule)
     check_shapes(optimizer, batch_size=batch_size, target=target, max_steps=max_steps)
     outermost = not is_traced(problem, optimizer, batch_size, target, max_steps)
     if not is_traced(max_steps):
@@ -108,6 +110,8 @@ def search(
     Returns:
       `StepsToTarget` of arrays of shape `(lanes, b)`.
     """
+    if isinstance(optimizer, MeanFieldOptimizer):
+        return mean_field_search(problem, optimizer, batch_size, target, max_steps)
     integer = jax.dtypes.canonicalize_dtype(jnp.int64)
     walk = last_passage if stays else first_passage
 

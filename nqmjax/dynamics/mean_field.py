@@ -1,0 +1,108 @@
+"""Risks of optimizers that are not linear: the moments of their closure, one update at a time."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from nqmjax.dynamics.model import in_one_precision, times
+from nqmjax.optimizers import MeanFieldOptimizer
+
+LANES = 64
+"""Runs that are followed side by side on an accelerator."""
+
+
+class Walk(NamedTuple):
+    """A run under way: the updates made, and the moments after them."""
+
+    step: jax.Array
+    moments: Any
+
+
+def follow(problem: Any, optimizer: MeanFieldOptimizer, inverse_batch: Any, walk: Walk) -> Walk:
+    """One more update."""
+    moments = optimizer.update(problem, walk.moments, inverse_batch, walk.step.astype(problem.curvature.dtype))
+    return Walk(walk.step + 1, moments)
+
+
+def begin(problem: Any, optimizer: MeanFieldOptimizer) -> Walk:
+    """A run before its first update."""
+    return Walk(jnp.zeros((), jnp.uint32), optimizer.start(problem))
+
+
+def excess_of_groups(problem: Any, optimizer: MeanFieldOptimizer, walk: Walk) -> jax.Array:
+    """What each group adds to the risk, shape `(n,)`; inf, never NaN, once it has overflowed."""
+    excess = times(0.5 * problem.count * problem.curvature, optimizer.squares(walk.moments))
+    return jnp.where(jnp.isnan(excess), jnp.inf, excess)
+
+
+def risk_of(problem: Any, optimizer: MeanFieldOptimizer, walk: Walk) -> jax.Array:
+    """The risk, a number."""
+    return problem.irreducible + excess_of_groups(problem, optimizer, walk).sum()
+
+
+def map_runs(function: Callable, *settings: Any) -> Any:
+    """`function` of every entry of `settings`, pytrees whose leaves broadcast to one shape `S`; results of shape `S + ..`."""
+    leaves, structure = jax.tree.flatten(settings)
+    leaves = jnp.broadcast_arrays(*leaves)
+    flat = jax.tree.unflatten(structure, [leaf.ravel() for leaf in leaves])
+    side_by_side = {} if jax.default_backend() == "cpu" else {"batch_size": LANES}
+    found = jax.lax.map(lambda entries: function(*entries), flat, **side_by_side)
+    return jax.tree.map(lambda values: values.reshape(leaves[0].shape + values.shape[1:]), found)
+
+
+@functools.partial(jax.jit, static_argnames="num_steps")
+def mean_field_curve(problem: Any, optimizer: MeanFieldOptimizer, batch_size: Any, num_steps: int) -> jax.Array:
+    """Risks after every update, shape `S + (num_steps + 1,)`."""
+    problem, optimizer, batch_size = in_one_precision((problem, optimizer, batch_size))
+
+    def curve(optimizer: Any, batch_size: Any) -> jax.Array:
+        def update(walk: Walk, _: None) -> tuple[Walk, jax.Array]:
+            return follow(problem, optimizer, 1 / batch_size, walk), risk_of(problem, optimizer, walk)
+
+        last, risks = jax.lax.scan(update, begin(problem, optimizer), length=num_steps)
+        return jnp.append(risks, risk_of(problem, optimizer, last))
+
+    return map_runs(curve, optimizer, batch_size)
+
+
+@functools.partial(jax.jit, static_argnames="length")
+def mean_field_risk(problem: Any, optimizer: Any, batch_size: Any, steps: Any, length: int | None) -> jax.Array:
+    """Risk after `steps` updates; with a static `length`, the most that there are, in a form that has gradients."""
+    problem, optimizer, batch_size = in_one_precision((problem, optimizer, batch_size))
+
+    def end(optimizer: Any, batch_size: Any, steps: Any) -> jax.Array:
+        def update(walk: Walk, _: None) -> tuple[Walk, None]:
+            return jax.lax.cond(walk.step < steps, advance, lambda walk: walk, walk), None
+
+        advance = functools.partial(follow, problem, optimizer, 1 / batch_size)
+        walk = begin(problem, optimizer)
+        if length is None:
+            walk = jax.lax.while_loop(lambda walk: walk.step < steps, advance, walk)
+        else:
+            walk, _ = jax.lax.scan(update, walk, length=length)
+        return risk_of(problem, optimizer, walk)
+
+    return map_runs(end, optimizer, batch_size, jnp.asarray(steps).astype(jnp.uint32))
+
+
+@jax.jit
+def mean_field_risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any) -> jax.Array:
+    """Risks `(pieces + 1,)`, of hyperparameters, `1 / B` and unsigned `steps` of shape `(pieces,)`."""
+    problem, optimizer, inverse_batch = in_one_precision((problem, optimizer, inverse_batch))
+    steps = jnp.asarray(steps).astype(jnp.uint32)
+    optimizer = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, steps.shape), optimizer)
+
+    def piece(walk: Walk, piece: Any) -> tuple[Walk, jax.Array]:
+        optimizer, inverse_batch, steps = piece
+        end = walk.step + steps
+        advance = functools.partial(follow, problem, optimizer, inverse_batch)
+        walk = jax.lax.while_loop(lambda walk: walk.step < end, advance, walk)
+        return walk, risk_of(problem, optimizer, walk)
+
+    first = jax.tree.map(lambda leaf: leaf[0], optimizer)
+    start = begin(problem, first)
+    _, risks = jax.lax.scan(piece, start, (optimizer, inverse_batch, steps))
+    return jnp.concatenate([risk_of(problem, first, start)[None], risks])

@@ -1,0 +1,70 @@
+r"""The law of a direction, conditioned on where it started: what closures of element-wise methods keep.
+
+Given `|theta_0|` the pair `(theta, m)` of parameter and momentum is taken for a Gaussian, and the running mean square `v` of
+the gradient for its conditional mean. The start itself, `theta_0 = sqrt(s) z` with a standard normal `z`, is integrated over
+by nodes on `z > 0`; the other half line mirrors it. One Gaussian for the whole group would be 3% to 83% off, because far
+starts still travel when near ones have arrived.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+FARTHEST = 6.0
+"""Standard deviations of the start up to which there are nodes; beyond lie 2e-9 of the directions."""
+
+
+class Law(NamedTuple):
+    """Means and covariances given the start, of shape `(nodes, n)`; None where a method has no such variable."""
+
+    start: Any
+    theta: Any
+    theta_theta: Any
+    m: Any = None
+    theta_m: Any = None
+    m_m: Any = None
+    v: Any = None
+
+
+def quadrature(nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes `z` and weights for expectations over a standard normal of even functions, shapes `(nodes, 1)` and `(nodes,)`.
+
+    With a single node, at 1, squares of what is linear in `z` are exact.
+
+    >>> z, weight = quadrature(16)
+    >>> [round(float(weight @ z[:, 0] ** power), 4) for power in (0, 2, 4)]
+    [1.0, 1.0, 3.0]
+    """
+    if nodes == 1:
+        return np.ones((1, 1)), np.ones(1)
+    x, weight = np.polynomial.legendre.leggauss(nodes)
+    z = FARTHEST / 2 * (x + 1)
+    weight = weight * np.exp(-(z**2) / 2)
+    return z[:, None], weight / weight.sum()
+
+
+def at_rest(problem: Any, nodes: int, momentum: bool = False) -> Law:
+    """The law before the first update."""
+    z, _ = quadrature(nodes)
+    start = jnp.sqrt(problem.initial) * z.astype(problem.initial.dtype)
+    zero = jnp.zeros_like(start)
+    return Law(start, start, zero, *(3 * [zero] if momentum else []))
+
+
+def mean_over_starts(values: Any) -> jax.Array:
+    """Expectation over the start of values at the nodes, shape `(n,)`."""
+    _, weight = quadrature(values.shape[0])
+    return weight.astype(values.dtype) @ values
+
+
+def mean_squares(law: Law) -> jax.Array:
+    """`E theta^2` of each group."""
+    return mean_over_starts(law.theta**2 + law.theta_theta)
+
+
+def gradient_law(problem: Any, law: Law, inverse_batch: Any) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance of the gradient at each node."""
+    h = problem.curvature
+    return h * law.theta, h**2 * law.theta_theta + problem.noise * inverse_batch
