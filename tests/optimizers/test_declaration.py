@@ -198,7 +198,7 @@ BAD = {
     "optimizer for a rate": (lambda: nq.SGD(nq.SGD(0.1)), r"learning_rate is SGD\(learning_rate=0.1\): give a number"),
     "rate for an optimizer": (
         lambda: nq.Preconditioned(0.1, 0.5),
-        "optimizer is 0.1: Preconditioned wraps a linear optimizer, give",
+        "optimizer is 0.1: Preconditioned wraps a linear optimizer",
     ),
     "text for an optimizer": (lambda: nq.Averaged("x", 0.9), "optimizer is 'x': Averaged wraps a linear optimizer, give one"),
     "class for an optimizer": (lambda: nq.Averaged(nq.SGD, 0.9), "optimizer is <class .*: Averaged wraps a linear optimizer"),
