@@ -51,6 +51,7 @@ def small_first_epoch(
     if not is_traced(learning_rate):
         rate = scalar("learning_rate", learning_rate)
         require(0 <= rate < np.inf, "learning_rate", rate, "give a finite rate that is not negative")
-    batches = np.array([batch / divisor, batch])
-    steps = np.floor(size / batches + 1e-9) * [1, epochs - 1]
-    return Plan(learning_rate * np.array([factor, 1.0]), steps, batches, **others).without_empty_pieces()
+    pieces = min(epochs, 2)
+    batches = np.array([batch / divisor, batch][:pieces])
+    steps = np.floor(size / batches + 1e-9) * [1, epochs - 1][:pieces]
+    return Plan(learning_rate * np.array([factor, 1.0][:pieces]), steps, batches, **others)
