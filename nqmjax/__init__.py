@@ -15,6 +15,8 @@ The way of the data, with the names in the order in which one meets them:
                       tune_family; budget_curve, budget_regimes; transfer; best_plan_in_time, fastest_plan; read_plan
     nqmjax.runs       tables of real runs: read, make; fit, predict, plan, compare_models, critical_batch_sizes; Limits,
                       StepTime, StepTable; RunSchedule, RunSettings; read_model, write_model; fit_law and the laws
+    nqmjax.nonlinear  for real networks: scale_by_percent_delta, scale_by_median_curvature, scale_by_curvature_radius,
+                      hessian_diagonal, discard_small_losses
     nqmjax.figures    everything as a figure
 
 Beyond which batch size does heavy ball need 20% more examples?

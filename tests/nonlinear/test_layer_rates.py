@@ -76,7 +76,7 @@ def test_leaves_are_grouped_into_layers(name, layers):
     for block, gradients in GRADIENTS.items():
         w, g = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(part[block])]) for part in (WEIGHTS, GRADIENTS))
         plain = jax.tree.map(lambda w, g: g + 0.3 * w, WEIGHTS[block], gradients)
-        assert_equal(found[block], optax.tree.scale(ratio(w, g, 0.3), plain))
+        assert_equal(found[block], jax.tree.map(functools.partial(np.multiply, ratio(w, g, 0.3)), plain))
 
 
 def test_paths_and_keys_name_layers():
@@ -217,17 +217,17 @@ def test_sampled_on_the_quadratic(name):
 def test_ratios_that_have_no_limit_for_many_weights():
     """With printed medians a ratio is far from 1 as often in large layers; the level of PercentDelta falls as 1 / ln n."""
 
-    def ratios(method, size, layers=1000):
+    def ratios(method, size, layers=500):
         w, g = (jax.random.normal(key, (layers, size)) for key in jax.random.split(jax.random.key(size)))
         return np.abs(np.asarray(jax.vmap(lambda g, w: method.update(g, optax.EmptyState(), w)[0][0] / g[0])(g, w)))
 
-    for size in (11, 301):
+    for size in (11, 101):
         far = ratios(scale_by_median_curvature(form="printed"), size)
-        assert np.mean(far > 5) == pytest.approx(2 / np.pi * np.arctan(1 / 5), abs=0.04)  # Cauchy
+        assert np.mean(far > 5) == pytest.approx(2 / np.pi * np.arctan(1 / 5), abs=0.05)  # Cauchy
         assert np.median(far) == pytest.approx(1, abs=0.1)
-    assert np.ptp(ratios(scale_by_median_curvature(), 301, layers=200)) < 1
-    levels = [1 / np.median(ratios(scale_by_percent_delta(), size)) for size in (11, 301)]
-    assert levels[1] - levels[0] == pytest.approx(2 / np.pi * np.log(301 / 11), rel=0.15)
+    assert ratios(scale_by_median_curvature(), 101).std() < 0.3
+    levels = [1 / np.median(ratios(scale_by_percent_delta(), size)) for size in (11, 101)]
+    assert levels[1] - levels[0] == pytest.approx(2 / np.pi * np.log(101 / 11), rel=0.15)
 
 
 def test_optax_gives_what_is_zero_the_ratio_one():
