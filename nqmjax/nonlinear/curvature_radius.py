@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
 from nqmjax._tools import is_traced, own_arithmetic, require, whole
-from nqmjax.nonlinear.layer_rates import check_not_negative, check_parameters, stateless, wide
+from nqmjax.nonlinear.layer_rates import aligned, check_not_negative, check_parameters, stateless, wide
 from nqmjax.nonlinear.monte_carlo import as_key
 
 CHUNK = 64
@@ -48,6 +47,7 @@ def hessian_diagonal(
     Raises:
       ValueError: an argument is out of its range, the loss is not one number, or the tree has no parameters.
 
+    >>> import numpy as np
     >>> loss = lambda w: (w["a"] ** 3).sum() + w["a"][0] * w["b"]
     >>> w = {"a": jnp.array([1.0, 2.0]), "b": jnp.array(3.0)}
     >>> hessian_diagonal(loss, w).diagonal["a"].tolist()
@@ -85,7 +85,8 @@ def scale_by_curvature_radius(
     The update of a parameter with gradient `g` and second derivative `h` is `g (1 + g^2)^(3/2) / (|h| + damping)`. Weight
     decay is that of the loss with `(beta / 2) |w|^2` added: `g + beta w` for `g`, `h + beta` for `h`. Directions without
     curvature, and estimates by chance near 0, need the damping: about the error of the diagonal, 0.01 to 0.1 on small networks.
-    Where the factor is infinite or undefined (no curvature and no damping, gradients whose cube overflows) it is 1.
+    Where the factor is infinite (no curvature and no damping, gradients whose cube overflows) it is 1; a second derivative
+    that is NaN makes the update NaN.
 
     The diagonal comes from the function given here, at each update anew, or from the argument `hessian_diagonal` of `update`,
     which goes before: for a diagonal of this batch, with new probes, or kept for some updates.
@@ -103,6 +104,7 @@ def scale_by_curvature_radius(
       ValueError: an argument is out of its range, there is no diagonal or one of another shape, or the transformation is
         applied to a tree without parameters.
 
+    >>> import numpy as np
     >>> w, g = np.array([1.0, -1.0]), np.array([2.0, -0.5])
     >>> method = scale_by_curvature_radius(lambda w: np.array([2.0, 0.5]), damping=0.0)
     >>> np.asarray(method.update(g, method.init(w), w)[0]).round(3)  # 2 * 5^1.5 / 2 and -0.5 * 1.25^1.5 / 0.5
@@ -135,14 +137,11 @@ def scale_by_curvature_radius(
 
 
 def _scaled(gradient: Any, weight: Any, curvature: Any, damping: Any, weight_decay: Any) -> jax.Array:
-    shapes = [np.shape(array) for array in (gradient, weight, curvature)]
-    remedy = "give for each gradient one weight and one second derivative"
-    require(len(set(shapes)) == 1, "shapes of gradient, weight and diagonal", shapes, remedy)
-    g, w, h = wide(gradient, weight, curvature)
+    g, w, h = aligned(gradient=gradient, weight=weight, curvature=curvature)
     beta = jnp.asarray(weight_decay, g.dtype)
     g, h = g + beta * w, jnp.abs(h + beta) + jnp.asarray(damping, g.dtype)
-    radius = (1 + g**2) ** 1.5 / jnp.where(h > 0, h, 1)
-    return (g * jnp.where((h > 0) & jnp.isfinite(radius), radius, 1)).astype(jnp.result_type(gradient))
+    radius = (1 + g**2) ** 1.5 / jnp.where(h == 0, 1, h)
+    return (g * jnp.where((h == 0) | jnp.isinf(radius), 1, radius)).astype(jnp.result_type(gradient))
 
 
 def _exact(product: Callable[[jax.Array], jax.Array], size: int, dtype: Any) -> tuple[jax.Array, jax.Array]:

@@ -142,6 +142,13 @@ def wide(*arrays: Any) -> list[jax.Array]:
     return [jnp.asarray(array, jnp.result_type(*arrays, jnp.float32)) for array in arrays]
 
 
+def aligned(**arrays: Any) -> list[jax.Array]:
+    """The same for arrays of one parameter, which must have one shape."""
+    shapes = {name: np.shape(array) for name, array in arrays.items()}
+    require(len(set(shapes.values())) == 1, "shapes of one parameter", shapes, "give arrays of one shape")
+    return wide(*arrays.values())
+
+
 def _scale_layers(
     ratio: Callable[[jax.Array, jax.Array, jax.Array], jax.Array], weight_decay: Any, layers: Layers
 ) -> optax.GradientTransformation:
@@ -153,7 +160,7 @@ def _scale_layers(
     def update(updates: Any, params: Any, **_: Any) -> Any:
         leaves, structure = jax.tree.flatten(params)
         gradients = [jnp.asarray(leaf) for leaf in structure.flatten_up_to(updates)]
-        pairs = [wide(*pair) for pair in zip(leaves, gradients, strict=True)]
+        pairs = [aligned(weight=w, gradient=g) for w, g in zip(leaves, gradients, strict=True)]
         scaled = list(gradients)
         for members in _members(params, layers):
             w, g = wide(*(jnp.concatenate([pairs[i][side].ravel() for i in members]) for side in (0, 1)))

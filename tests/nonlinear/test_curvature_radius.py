@@ -44,10 +44,10 @@ def test_exact_diagonal():
 
 
 def test_estimates_and_their_errors():
-    probes, hessian = 2000, dense()
+    probes, hessian = 1000, dense()
     found = jax.jit(lambda key: hessian_diagonal(loss, PARAMS, probes=probes, key=key))(jax.random.key(0))
     error = np.sqrt(((hessian**2).sum(1) - np.diag(hessian) ** 2) / probes)
-    np.testing.assert_allclose(flat(found.standard_error), error, rtol=0.15)
+    np.testing.assert_allclose(flat(found.standard_error), error, rtol=0.2)
     deviations = (flat(found.diagonal) - np.diag(hessian)) / error
     assert np.abs(deviations).max() < 4
     assert 0.7 < deviations.std() < 1.3

@@ -140,6 +140,8 @@ def test_no_curvature_and_no_damping():
     w, g = np.ones(3, np.float32), np.array([0.5, 1e20, 0.0], np.float32)
     found = updated(scale_by_curvature_radius(lambda w: 0 * w, damping=0.0), g, w)
     np.testing.assert_array_equal(found, g)
+    broken = updated(scale_by_curvature_radius(), g, w, hessian_diagonal=np.array([np.nan, 1.0, 1.0], np.float32))
+    np.testing.assert_array_equal(np.isnan(broken), [True, False, False])
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -154,6 +156,14 @@ def test_under_jit_and_vmap_in_chains_with_injected_hyperparameters(name):
     stacked = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), GRADIENTS)
     both = jax.vmap(lambda g: chain.update(g, state, WEIGHTS)[0])(stacked)
     assert_equal(jax.tree.map(operator.itemgetter(1), both), found)
+
+
+def test_arguments_and_masks_pass_through_chains():
+    radius = optax.chain(scale_by_curvature_radius(damping=0.05), optax.scale_by_learning_rate(1.0))
+    wanted = updated(scale_by_curvature_radius(lambda _: CURVATURES, damping=0.05))
+    assert_equal(updated(radius, hessian_diagonal=CURVATURES), jax.tree.map(np.negative, wanted))
+    first = updated(optax.masked(scale_by_percent_delta(), {"in": True, "out": False}))
+    assert_equal(first, {"in": updated(scale_by_percent_delta())["in"], "out": GRADIENTS["out"]})
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -198,7 +208,8 @@ def test_trees_without_parameters(name):
         (lambda: scale_by_curvature_radius(damping=-0.1), "damping is -0.1"),
         (lambda: scale_by_curvature_radius(WEIGHTS), "give a function of the parameters here"),
         (lambda: updated(scale_by_curvature_radius()), "hessian_diagonal is None"),
-        (lambda: updated(scale_by_curvature_radius(lambda _: 1.0), np.ones(3), np.ones(3)), "one second derivative"),
+        (lambda: updated(scale_by_curvature_radius(lambda _: 1.0), np.ones(3), np.ones(3)), "curvature"),
+        (lambda: updated(scale_by_percent_delta(), np.ones(3), np.ones((3, 1))), "shapes of one parameter is"),
     ],
 )
 def test_bad_input(call, words):
