@@ -3,7 +3,8 @@
 The way of the data, with the names in the order in which one meets them:
 
     problem      NoisyQuadratic, power_law, from_spectrum, read_spectrum; problem.quantize
-    optimizer    SGD, HeavyBall, Nesterov, QHM; the wrappers Preconditioned and Averaged; LinearOptimizer for your own
+    optimizer    SGD, HeavyBall, Nesterov, QHM; the wrappers Preconditioned and Averaged; LinearOptimizer for your own;
+                 by a closure Adam, AdamW, RMSprop, SignSGD, Lion
     dynamics     risk (any number of steps at once), risk_curve (every step), stationary_risk, spectral_radius, stability_edge
     questions    steps_to_target, sweep, tune
     bounds       bayes_bound, flat_prior_bound, bayes_examples
@@ -15,6 +16,8 @@ The way of the data, with the names in the order in which one meets them:
                       tune_family; budget_curve, budget_regimes; transfer; best_plan_in_time, fastest_plan; read_plan
     nqmjax.runs       tables of real runs: read, make; fit, predict, plan, compare_models, critical_batch_sizes; Limits,
                       StepTime, StepTable; RunSchedule, RunSettings; read_model, write_model; fit_law and the laws
+    nqmjax.nonlinear  for real networks: scale_by_percent_delta, scale_by_median_curvature, scale_by_curvature_radius,
+                      hessian_diagonal, discard_small_losses
     nqmjax.figures    everything as a figure
 
 Beyond which batch size does heavy ball need 20% more examples?

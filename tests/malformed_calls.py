@@ -305,6 +305,17 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
         }
         | DTYPE,
     ),
+    "schedules.small_first_epoch": (
+        nq.schedules.small_first_epoch,
+        {
+            "learning_rate": (0.1, [*POSITIVE, math.inf]),
+            "epochs": (3, [*COUNT, 0]),
+            "batch_size": (64, [*NUMBER, 0.5, 0, -1, math.inf, 1000]),
+            "dataset_size": (640, [*POSITIVE, 63, math.inf]),
+            "batch_divisor": (16, [*POSITIVE, 0.5, 65]),
+            "rate_factor": (0.1, [*POSITIVE, math.inf]),
+        },
+    ),
     "precondition": (nq.precondition, {"problem": (PROBLEM, THING), "power": (0.5, [*POSITIVE, 2.0])}),
 }
 UNCHECKED = {

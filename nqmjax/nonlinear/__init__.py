@@ -1,4 +1,4 @@
-"""What is not linear in the gradient: sampling with any optax optimizer."""
+"""What is not linear in the gradient: sampling with any optax optimizer, rates of layers, discarding of small losses."""
 
 from typing import TYPE_CHECKING
 
@@ -6,6 +6,9 @@ from nqmjax._tools import exports
 
 if TYPE_CHECKING:
     from nqmjax.nonlinear.adaptive import Adam, AdamW, RMSprop
+    from nqmjax.nonlinear.curvature_radius import HessianDiagonal, hessian_diagonal, scale_by_curvature_radius
+    from nqmjax.nonlinear.discarding import discard_small_losses
+    from nqmjax.nonlinear.layer_rates import scale_by_median_curvature, scale_by_percent_delta
     from nqmjax.nonlinear.monte_carlo import monte_carlo, precondition
     from nqmjax.nonlinear.signs import Lion, SignSGD
 
@@ -15,5 +18,8 @@ exports(
         "adaptive": ["Adam", "AdamW", "RMSprop"],
         "signs": ["SignSGD", "Lion"],
         "monte_carlo": ["monte_carlo", "precondition"],
+        "layer_rates": ["scale_by_percent_delta", "scale_by_median_curvature"],
+        "curvature_radius": ["scale_by_curvature_radius", "hessian_diagonal", "HessianDiagonal"],
+        "discarding": ["discard_small_losses"],
     },
 )

@@ -87,7 +87,7 @@ def monte_carlo(
     """
     _check(problem, optax_transformation, batch_size, num_steps, num_seeds, average, eval_params)
     num_steps, num_seeds = int(num_steps), int(num_seeds)
-    directions, prng_key = _single_directions(problem), _as_key(key)
+    directions, prng_key = _single_directions(problem), as_key(key)
     method = {"transformation": optax_transformation, "eval_params": eval_params or default_eval_params}
     kernel = functools.partial(_risks, key=prng_key, num_steps=num_steps, **method)
     chunk = max(1, min(num_seeds, CHUNK_ENTRIES // directions.curvature.size, CHUNK_RECORDS // (num_steps + 1)))
@@ -208,7 +208,7 @@ def _finite_or_inf(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.inf)
 
 
-def _as_key(key: Any) -> jax.Array:
+def as_key(key: Any) -> jax.Array:
     """A JAX key from a whole number or a key of either kind."""
     require(not is_traced(key), "key", "traced", "call this outside jit, vmap and grad")
     try:

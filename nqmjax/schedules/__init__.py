@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nqmjax.schedules.families import PIECES, constant, cosine, exponential, inverse_sqrt, linear, step_decay, wsd
     from nqmjax.schedules.family import FAMILIES, options
     from nqmjax.schedules.files import read_plan
+    from nqmjax.schedules.first_epoch import small_first_epoch
     from nqmjax.schedules.many import optimize_rates
     from nqmjax.schedules.phases import Phase, borders, means
     from nqmjax.schedules.plan import Plan, check_columns, piece_lengths, run
@@ -32,6 +33,7 @@ exports(
         "transfers": ["transfer"],
         "clock": ["TimeModel", "best_plan_in_time", "fastest_plan"],
         "families": ["constant", "linear", "cosine", "exponential", "inverse_sqrt", "wsd", "step_decay"],
+        "first_epoch": ["small_first_epoch"],
     },
     internal={
         "caps": ["AT_CAP", "chosen_cap"],
