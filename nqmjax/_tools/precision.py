@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import eval_context
 
 from nqmjax._tools.checks import check_dtype, is_traced
 
@@ -59,7 +60,7 @@ def evaluate(kernel: Callable, *arguments: Any, dtype: Any = "float64") -> Any:
 
     # Called while something else is being traced, arguments without a trace are computed at once all the same. Unlike
     # `ensure_compile_time_eval` this compiles no program of its own for each constant that a kernel writes down.
-    with precision(dtype), jax.core.eval_context():
+    with precision(dtype), eval_context():
         arguments = jax.tree.map(cast, arguments)
         return jax.tree.map(lambda leaf: np.asarray(leaf)[()], kernel(*arguments))
 
