@@ -178,7 +178,7 @@ def tuned_rate(
     widest = cap if np.isfinite(cap) else 4 * learning_rate_cap(problem, optimizer)
     first = make(learning_rate=widest)
     check_plan(problem, optimizer, first)
-    evaluate = final_risk(problem, optimizer, int(first.total_steps), first.pieces)
+    evaluate = final_risk(problem, optimizer, first.pieces)
 
     def objective(logarithm: float) -> float:
         value = evaluate(make(learning_rate=float(np.exp(logarithm))))

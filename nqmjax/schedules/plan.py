@@ -271,9 +271,15 @@ def run(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Plan, dtype: 
     check_plan(problem, optimizer, plan)
     settings = optimizer.replace(**plan.hyperparameters)
     steps = plan.steps if is_traced(plan.steps) else np.asarray(plan.steps, np.uint32)
-    levels = 32 if is_traced(steps) else doublings(int(np.max(steps)))
-    kernel = functools.partial(risks_of_pieces, levels=levels)
-    return evaluate(kernel, problem, settings, 1 / plan.batch_size, steps, dtype=dtype)
+    if is_traced(problem, settings, plan.batch_size, steps):
+        levels = 32 if is_traced(steps) else doublings(int(np.max(steps)))
+        return evaluate(functools.partial(_differentiable, levels=levels), problem, settings, 1 / plan.batch_size, steps)
+    levels = np.uint32(int(np.max(steps)).bit_length())
+    return evaluate(_of_any_length, problem, settings, 1 / plan.batch_size, steps, levels, dtype=dtype)
+
+
+_differentiable = jax.jit(risks_of_pieces, static_argnames="levels")
+_of_any_length = jax.jit(risks_of_pieces)
 
 
 def piece_lengths(steps: int, pieces: int) -> np.ndarray:
