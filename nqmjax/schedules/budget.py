@@ -97,9 +97,10 @@ def budget_curve(
         zip(batches, counts, strict=True), total=len(batches), desc="budget", delay=2, disable=not progress, leave=False
     ) as bar:
         for batch, count in bar:
+            unit = FAMILIES[family].plan(1.0, batch, pieces, others, steps=int(count), warmup=warmup, **settings)
 
-            def make(learning_rate: float, batch: float = batch, count: int = int(count)) -> Plan:
-                return FAMILIES[family].plan(learning_rate, batch, pieces, others, steps=count, warmup=warmup, **settings)
+            def make(learning_rate: float, unit: Plan = unit) -> Plan:
+                return unit.replace(learning_rate=learning_rate * unit.learning_rate)
 
             rows.append(tuned_rate(problem, optimizer, make, cap))
     attributes = {
