@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import eval_context
 
 from nqmjax._tools.checks import check_dtype, is_traced
 
@@ -57,8 +58,9 @@ def evaluate(kernel: Callable, *arguments: Any, dtype: Any = "float64") -> Any:
         leaf = np.asarray(leaf)
         return leaf if np.issubdtype(leaf.dtype, np.unsignedinteger) else leaf.astype(dtype)
 
-    # Called while something else is being traced, arguments without a trace are computed at once all the same.
-    with precision(dtype), jax.ensure_compile_time_eval():
+    # Called while something else is being traced, arguments without a trace are computed at once all the same. Unlike
+    # `ensure_compile_time_eval` this compiles no program of its own for each constant that a kernel writes down.
+    with precision(dtype), eval_context():
         arguments = jax.tree.map(cast, arguments)
         return jax.tree.map(lambda leaf: np.asarray(leaf)[()], kernel(*arguments))
 

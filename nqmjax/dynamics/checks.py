@@ -5,14 +5,16 @@ from typing import Any
 import numpy as np
 
 from nqmjax._tools import check_batch_size
-from nqmjax.optimizers import Optimizer, check_optimizer, hyperparameters
+from nqmjax.optimizers import Optimizer, check_linear, check_optimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic, check_problem
 
 
-def check_run(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any) -> None:
-    """Check what every question about a run is asked with."""
+def check_run(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any, closures: bool = False) -> None:
+    """Check what every question about a run is asked with; `closures` where optimizers need not be linear."""
     check_problem(problem)
     check_optimizer(optimizer)
+    if not closures:
+        check_linear("this question", optimizer)
     check_batch_size(batch_size)
 
 

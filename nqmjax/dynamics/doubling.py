@@ -57,7 +57,7 @@ def risk(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any, steps: 
 
     Source: Zhang et al. 2019, eq. 4, theorems 1 and 2 (upper bounds of what is exact here).
     """
-    check_run(problem, optimizer, batch_size)
+    check_run(problem, optimizer, batch_size, closures=True)
     check_steps("steps", steps)
     check_shapes(optimizer, batch_size=batch_size, steps=steps)
     if not is_traced(steps):
@@ -92,7 +92,7 @@ def stationary_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_s
 
     Source: Zhang et al. 2019, eq. 4 (steady-state risk).
     """
-    check_run(problem, optimizer, batch_size)
+    check_run(problem, optimizer, batch_size, closures=True)
     check_linear("stationary_risk", optimizer)
     check_shapes(optimizer, batch_size=batch_size)
     kernel = functools.partial(_stationary_risk, differentiable=is_traced(problem, optimizer, batch_size))

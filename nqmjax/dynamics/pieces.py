@@ -9,7 +9,6 @@ the next. `quick_risks_of_pieces` is for searches that evaluate thousands of pla
 usual precision, with `E_n = A_n - I` in place of `A_n`, which keeps slow directions apart from 1 but not strong contractions.
 """
 
-import functools
 from typing import Any
 
 import jax
@@ -28,29 +27,30 @@ def doublings(steps: int) -> int:
     return min(32, -(-steps.bit_length() // 4) * 4)
 
 
-@functools.partial(jax.jit, static_argnames="levels")
-def risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any, levels: int) -> jax.Array:
-    """Risks `(pieces + 1,)`, of hyperparameters, `1 / B` and unsigned `steps` of shape `(pieces,)`.
+def risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any, levels: Any) -> jax.Array:
+    """Risks `(pieces + 1,)`, of hyperparameters, `1 / B` and unsigned `steps` of shape `(pieces,)`; traceable.
 
-    `levels` is static, at least the bits of the longest piece. Optimizers that are not linear are followed by their closure.
+    `levels` is at least the bits of the longest piece: an `int`, and the risks can be differentiated backwards, or an
+    unsigned array, and one program serves pieces of any length. Optimizers that are not linear are
+    followed by their closure, which can be differentiated forwards.
     """
     if isinstance(optimizer, MeanFieldOptimizer):
         return mean_field_risks_of_pieces(problem, optimizer, inverse_batch, steps)
     steps, model = jnp.asarray(steps).astype(jnp.uint32), _model(problem, optimizer, steps)
 
-    def bit(carry: Any, _: None) -> tuple[Any, None]:
+    def bit(_: Any, carry: Any) -> Any:
         moved, added, matrix, noise, left = carry
         odd = left & 1 == 1
         added = where(odd, noise + _congruence(matrix, added), added)
         moved = where(odd, twofold.product(matrix, moved), moved)
         # Where nothing is left to do, double zeros: an overflow there would spoil gradients.
         matrix, noise = (jax.tree.map(lambda part: jnp.where(left > 1, part, 0), entry) for entry in (matrix, noise))
-        return (moved, added, twofold.product(matrix, matrix), noise + _congruence(matrix, noise), left >> 1), None
+        return (moved, added, twofold.product(matrix, matrix), noise + _congruence(matrix, noise), left >> 1)
 
     zero, kick = jnp.zeros_like(model.increment), Twofold.of(model.kick)
     noise = Twofold.of(model.noise) * (kick[:, None] * kick[None])
     carry = (unit_plus(zero), Twofold.of(zero), unit_plus(model.increment), noise, steps[:, None])
-    moved, added = jax.lax.scan(jax.checkpoint(bit), carry, length=levels)[0][:2]
+    moved, added = jax.lax.fori_loop(*_loop(levels), jax.checkpoint(bit), carry)[:2]
 
     def piece(moments: Twofold, maps: Any) -> tuple[Twofold, jax.Array]:
         matrix, noise, read = maps
@@ -63,23 +63,23 @@ def risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any
     return _with_start(model, start, risks)
 
 
-def quick_risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any, levels: int) -> jax.Array:
+def quick_risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any, levels: Any) -> jax.Array:
     """The same as `risks_of_pieces`, for plans below the stability edge; traceable."""
     if isinstance(optimizer, MeanFieldOptimizer):
         return mean_field_risks_of_pieces(problem, optimizer, inverse_batch, steps)
     steps, model = jnp.asarray(steps).astype(jnp.uint32), _model(problem, optimizer, steps)
 
-    def bit(carry: Any, _: None) -> tuple[Any, None]:
+    def bit(_: Any, carry: Any) -> Any:
         moved, added, increment, noise, left = carry
         odd = left & 1 == 1
         added = jnp.where(odd, noise + sandwich(increment, added), added)
         moved = jnp.where(odd, moved + increment + product(increment, moved), moved)
         increment, noise = (jnp.where(left > 1, entry, 0) for entry in (increment, noise))  # see above
-        return (moved, added, square(increment), noise + sandwich(increment, noise), left >> 1), None
+        return (moved, added, square(increment), noise + sandwich(increment, noise), left >> 1)
 
     zero = jnp.zeros_like(model.increment)
     carry = (zero, zero, model.increment, model.noise * outer(model.kick), steps[:, None])
-    moved, added = jax.lax.scan(jax.checkpoint(bit), carry, length=levels)[0][:2]
+    moved, added = jax.lax.fori_loop(*_loop(levels), jax.checkpoint(bit), carry)[:2]
 
     def piece(moments: jax.Array, maps: Any) -> tuple[jax.Array, jax.Array]:
         increment, noise, read = maps
@@ -94,6 +94,11 @@ def quick_risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, step
 def _model(problem: Any, optimizer: Any, steps: Any) -> Model:
     """The model of all pieces, at batch size 1."""
     return build_model(problem, optimizer, jnp.ones(()), jnp.shape(steps))
+
+
+def _loop(levels: Any) -> tuple[Any, Any]:
+    """Bounds of a loop over the levels."""
+    return (0, levels) if isinstance(levels, int) else (jnp.zeros_like(levels), levels)
 
 
 def _congruence(matrix: Twofold, inner: Twofold) -> Twofold:

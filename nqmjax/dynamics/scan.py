@@ -49,7 +49,7 @@ def risk_curve(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any, n
 
     Source: Zhang et al. 2019, eq. 3, 5 and 11.
     """
-    check_run(problem, optimizer, batch_size)
+    check_run(problem, optimizer, batch_size, closures=True)
     check_steps("num_steps", num_steps)
     require(np.ndim(num_steps) == 0, "the shape of num_steps", np.shape(num_steps), "give one number")
     check_shapes(optimizer, batch_size=batch_size)

@@ -14,6 +14,9 @@ from nqmjax.optimizers import LinearOptimizer, check_linear, check_optimizer, hy
 ROUNDING = 2.0**-50
 """How far a spectral radius of 1 may come out above 1."""
 
+RATES = 18
+"""Rates that are tried at once in the search for the largest stable one."""
+
 
 def spectral_radius(optimizer: LinearOptimizer, curvature: Any) -> Any:
     """Largest modulus of the eigenvalues of `A(h)`: below 1 the direction converges, above 1 it diverges.
@@ -72,16 +75,17 @@ def stability_edge(optimizer: LinearOptimizer, curvature: Any) -> float:
     for name, value in names.items():
         require(np.ndim(value) == 0, f"the shape of {name}", np.shape(value), "give a scalar")
 
-    def stable(rates: np.ndarray) -> np.ndarray:
+    def stable(rates: Any) -> np.ndarray:
+        rates = np.broadcast_to(rates, RATES)  # always as many, so that one program answers all questions
         return spectral_radius(optimizer.replace(learning_rate=rates), curvature) <= 1 + ROUNDING
 
     low, high = 0.0, 1.0 / float(curvature)
-    while stable(np.asarray(high)) and high < 1e300:
+    while stable(high).all() and high < 1e300:
         low, high = high, 2 * high
-    while not stable(np.asarray(high * 0.5)) and high > 1e-300:
+    while not stable(high * 0.5).all() and high > 1e-300:
         high *= 0.5
     while high - low > ROUNDING * high:
-        rates = np.linspace(low, high, 18)
+        rates = np.linspace(low, high, RATES)
         first = max(int(np.argmin(stable(rates))), 1)  # the first that is not stable
         low, high = rates[first - 1], rates[first]
     return float(low)

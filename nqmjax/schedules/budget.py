@@ -97,9 +97,10 @@ def budget_curve(
         zip(batches, counts, strict=True), total=len(batches), desc="budget", delay=2, disable=not progress, leave=False
     ) as bar:
         for batch, count in bar:
+            unit = FAMILIES[family].plan(1.0, batch, pieces, others, steps=int(count), warmup=warmup, **settings)
 
-            def make(learning_rate: float, batch: float = batch, count: int = int(count)) -> Plan:
-                return FAMILIES[family].plan(learning_rate, batch, pieces, others, steps=count, warmup=warmup, **settings)
+            def make(learning_rate: float, unit: Plan = unit) -> Plan:
+                return unit.replace(learning_rate=learning_rate * unit.learning_rate)
 
             rows.append(tuned_rate(problem, optimizer, make, cap))
     attributes = {
@@ -178,7 +179,7 @@ def tuned_rate(
     widest = cap if np.isfinite(cap) else 4 * learning_rate_cap(problem, optimizer)
     first = make(learning_rate=widest)
     check_plan(problem, optimizer, first)
-    evaluate = final_risk(problem, optimizer, int(first.total_steps), first.pieces)
+    evaluate = final_risk(problem, optimizer, first.pieces)
 
     def objective(logarithm: float) -> float:
         value = evaluate(make(learning_rate=float(np.exp(logarithm))))

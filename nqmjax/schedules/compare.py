@@ -126,7 +126,7 @@ def tune_family(
         return candidate.plan(batch_size=batch_size, pieces=count, others={}, steps=steps, **settings(point))
 
     coarse = min(pieces, SEARCHED)
-    risk = final_risk(problem, optimizer, steps, 2 * coarse + 12)
+    risk = final_risk(problem, optimizer, 2 * coarse + 12)
 
     def objective(point: np.ndarray) -> float:
         value = risk(plan(point, coarse))
@@ -203,7 +203,7 @@ def compare(
             )
             plans[family], settings[family] = found
     most = max(plan.pieces for plan in plans.values())
-    evaluate = final_risk(problem, optimizer, steps, most)
+    evaluate = final_risk(problem, optimizer, most)
     excess = {name: evaluate(plan) for name, plan in plans.items()}
     names = sorted(plans, key=lambda name: excess[name])
     table = _comparison(problem, {name: plans[name] for name in names}, settings, excess)

@@ -29,7 +29,7 @@ from nqmjax._tools import (
     write_atomically,
 )
 from nqmjax.dynamics import check_run, doublings, risks_of_pieces
-from nqmjax.optimizers import LinearOptimizer, check_optimizer, hyperparameters
+from nqmjax.optimizers import Optimizer, check_optimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedules.exports import file_text, optax_schedule, ramp_text, torch_multiplier, whole_sizes
 
@@ -225,13 +225,13 @@ def require_plan(plan: Plan) -> None:
     require(isinstance(plan, Plan), "plan", repr(plan), "give a Plan, for example Plan(0.1, steps=100, batch_size=64)")
 
 
-def check_plan(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Plan) -> None:
-    """Raise `ValueError` for a plan that cannot be run."""
+def check_plan(problem: NoisyQuadratic, optimizer: Optimizer, plan: Plan, closures: bool = False) -> None:
+    """Raise `ValueError` for a plan that cannot be run; `closures` where optimizers need not be linear."""
     require_plan(plan)
     check_optimizer(optimizer)
     for name, value in hyperparameters(optimizer).items():
         require(np.ndim(value) == 0, f"the shape of {name}", np.shape(value), "give a number; what changes goes into the plan")
-    check_run(problem, optimizer.replace(**plan.hyperparameters), plan.batch_size)
+    check_run(problem, optimizer.replace(**plan.hyperparameters), plan.batch_size, closures)
     check_columns(plan)
 
 
@@ -244,11 +244,11 @@ def check_columns(plan: Plan) -> None:
         check_values("steps", plan.steps, np.asarray(plan.steps) > 0, "each piece needs at least one step")
 
 
-def run(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Plan, dtype: Any = "float64") -> Any:
+def run(problem: NoisyQuadratic, optimizer: Optimizer, plan: Plan, dtype: Any = "float64") -> Any:
     r"""Risk at the start and after each piece of a plan, exactly, whatever the lengths of the pieces.
 
     A plan may explode and come back; where the second moments leave the range of numbers on the way, the risk is inf from then
-    on.
+    on. Optimizers that are not linear are followed one update at a time.
 
     Args:
       problem: the quadratic.
@@ -257,7 +257,8 @@ def run(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Plan, dtype: 
       dtype: "float64" or "float32"; arguments under a JAX transformation keep their own precision.
 
     Returns:
-      array of shape `(pieces + 1,)`; the last entry is the final risk. Differentiable in hyperparameters and batch sizes.
+      array of shape `(pieces + 1,)`; the last entry is the final risk. Differentiable in hyperparameters and batch sizes
+      (of optimizers that are not linear forwards only).
 
     Raises:
       ValueError: an argument is out of its range, or a piece has no steps.
@@ -268,12 +269,18 @@ def run(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Plan, dtype: 
 
     Source: Zhang et al. 2019, section 3.7.2, footnote 3 ("dynamic programming").
     """
-    check_plan(problem, optimizer, plan)
+    check_plan(problem, optimizer, plan, closures=True)
     settings = optimizer.replace(**plan.hyperparameters)
     steps = plan.steps if is_traced(plan.steps) else np.asarray(plan.steps, np.uint32)
-    levels = 32 if is_traced(steps) else doublings(int(np.max(steps)))
-    kernel = functools.partial(risks_of_pieces, levels=levels)
-    return evaluate(kernel, problem, settings, 1 / plan.batch_size, steps, dtype=dtype)
+    if is_traced(problem, settings, plan.batch_size, steps):
+        levels = 32 if is_traced(steps) else doublings(int(np.max(steps)))
+        return evaluate(functools.partial(_differentiable, levels=levels), problem, settings, 1 / plan.batch_size, steps)
+    levels = np.uint32(int(np.max(steps)).bit_length())
+    return evaluate(_of_any_length, problem, settings, 1 / plan.batch_size, steps, levels, dtype=dtype)
+
+
+_differentiable = jax.jit(risks_of_pieces, static_argnames="levels")
+_of_any_length = jax.jit(risks_of_pieces)
 
 
 def piece_lengths(steps: int, pieces: int) -> np.ndarray:

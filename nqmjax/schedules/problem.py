@@ -154,20 +154,21 @@ def _weights(problem: Any, optimizer: Any, point: Any, inverse: Any, steps: Any,
     return jax.grad(lambda at: final_excess(problem, optimizer, point, at, steps, names, levels))(inverse)
 
 
-def final_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, steps: int, pieces: int) -> Callable[[Plan], float]:
-    """The final risk, less the irreducible loss, of plans of up to so many pieces; compiled once for all of them."""
+def final_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, pieces: int) -> Callable[[Plan], float]:
+    """The final risk, less the irreducible loss, of plans of up to so many pieces, of any length; compiled once for all."""
     problem = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), problem)
 
     def risk(plan: Plan) -> float:
         spare = pieces - plan.pieces
         columns = {name: np.pad(values, (0, spare), mode="edge") for name, values in plan.hyperparameters.items()}
         inverse, lengths = np.pad(1 / plan.batch_size, (0, spare)), np.pad(plan.steps.astype(np.uint32), (0, spare))
+        levels = np.uint32(int(lengths.max()).bit_length())
         with precision():
-            return float(_last(problem, optimizer, columns, inverse, lengths, doublings(int(steps))))
+            return float(_last(problem, optimizer, columns, inverse, lengths, levels))
 
     return risk
 
 
-@functools.partial(jax.jit, static_argnames="levels")
-def _last(problem: Any, optimizer: Any, columns: Any, inverse: Any, steps: Any, levels: int) -> jax.Array:
+@jax.jit
+def _last(problem: Any, optimizer: Any, columns: Any, inverse: Any, steps: Any, levels: Any) -> jax.Array:
     return quick_risks_of_pieces(problem, optimizer.replace(**columns), inverse, steps, levels)[-1] - problem.irreducible

@@ -114,7 +114,7 @@ class _Moving:
             self.largest = float((caps_of_pieces(problem, optimizer, plan) / np.where(used, plan.learning_rate, 1))[used].min())
         else:
             self.largest = chosen_cap(problem, optimizer, max_learning_rate) / float(np.max(plan.learning_rate))
-        self.evaluate = final_risk(problem, optimizer, 2**32 - 1, plan.pieces)
+        self.evaluate = final_risk(problem, optimizer, plan.pieces)
         _, self.own_factor = self.best(self.total, batch_factor=1.0)
         self._check_units()
 

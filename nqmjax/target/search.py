@@ -64,7 +64,7 @@ def steps_to_target(
 
     Source: the question is that of Zhang et al. 2019, section 3.7; the method is nqmjax's own.
     """
-    check_run(problem, optimizer, batch_size)
+    check_run(problem, optimizer, batch_size, closures=True)
     check_target(target)
     check_steps("max_steps", max_steps, MAX_STEPS)
     check_rule(optimizer, rule)
