@@ -6,8 +6,9 @@ import pytest
 
 np.set_printoptions(linewidth=120)
 
-KERNELS = ("runs", "nonlinear")
-"""Folders whose tests call kernels, and the optimizers of others in them, that the package calls under its own settings."""
+KERNELS = ("runs", "nonlinear", "test_docs.py")
+"""What calls kernels, and the optimizers of others in them, that the package calls under its own settings, or is the code of
+users, which may rely on JAX's."""
 
 
 LONGEST = ("test_notebooks.py", "test_docs.py", "test_figures.py")
