@@ -15,12 +15,13 @@ import xarray as xr
 from tqdm import tqdm
 
 from nqmjax._tools import check_loss, numeric, require, shown
-from nqmjax.bounds import bayes_examples
 from nqmjax.dynamics import check_run
-from nqmjax.optimizers import LinearOptimizer, hyperparameters, provenance
+from nqmjax.optimizers import LinearOptimizer, MeanFieldOptimizer, Optimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
+from nqmjax.scaling.race import race
 from nqmjax.scaling.search_space import Space
-from nqmjax.sweeps import check_search, search_lanes, with_units
+from nqmjax.scaling.tuned import tuned_table
+from nqmjax.sweeps import check_search, search_lanes
 from nqmjax.target import MAX_STEPS, Status, StepsToTarget
 
 TUNABLE = ("learning_rate", "momentum", "decay", "nu")
@@ -38,7 +39,7 @@ BOX = np.linspace(-1.0, 1.0, 5)
 
 def tune(
     problem: NoisyQuadratic,
-    template: LinearOptimizer,
+    template: Optimizer,
     batch_size: Any,
     target: float,
     fixed: Collection[str] = (),
@@ -51,7 +52,7 @@ def tune(
     Args:
       problem: the quadratic.
       template: an optimizer with scalar hyperparameters. Its learning_rate, momentum, decay and nu are tuned, whatever
-        their values; all others keep theirs.
+        their values; all others keep theirs (betas too: of Adam and its kin the learning rate is tuned).
       batch_size: examples per update, a number or a 1-D array.
       target: risk to reach.
       fixed: names of hyperparameters to leave at the template's values.
@@ -75,14 +76,18 @@ def tune(
 
     Source: Zhang et al. 2019, section 3.7.1 (there a grid of 100 rates and 20 momenta).
     """
-    check_run(problem, template, batch_size)
+    check_run(problem, template, batch_size, closures=True)
     check_loss(target)
     check_search(template, max_steps, "first", dtype)
     batches = np.atleast_1d(numeric("batch_size", batch_size))
     require(batches.ndim == 1 and batches.size > 0, "the shape of batch_size", batches.shape, "give a number or a 1-D array")
     for name, value in {**hyperparameters(template), "target": target}.items():
         require(np.ndim(value) == 0, f"the shape of {name}", np.shape(value), "give a number; call tune once for each value")
-    space = Space(problem, template, _tuned(template, fixed))
+    names = _tuned(template, fixed)
+    if isinstance(template, MeanFieldOptimizer):
+        return race(problem, template, batches, float(target), max_steps, dtype, progress)
+    assert isinstance(template, LinearOptimizer)  # there is no third kind
+    space = Space(problem, template, names)
     with tqdm(desc="tune", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
         bar.total = len(space.grid(1)) * len(batches)
 
@@ -99,7 +104,7 @@ def tune(
     return _table(problem, space, target, best, grid)
 
 
-def _tuned(template: LinearOptimizer, fixed: Collection[str]) -> list[str]:
+def _tuned(template: Optimizer, fixed: Collection[str]) -> list[str]:
     """Names of the hyperparameters to tune."""
     known = hyperparameters(template)
     require(isinstance(fixed, Collection), "fixed", fixed, "give a list of names of hyperparameters")
@@ -266,34 +271,14 @@ def _best_of_box(space: Space, steps: Steps, centres: _Candidates, width: np.nda
 
 def _table(problem: NoisyQuadratic, space: Space, target: float, candidates: _Candidates, grid: StepsToTarget) -> xr.Dataset:
     """The result of `tune`, labelled; without a value where nothing reaches the target."""
-    points, batches, best = candidates.points, candidates.batch, candidates.found
-    reached = np.isfinite(best.steps)
+    points, best = candidates.points, candidates.found
     # Of settings that fail, one that ran out of steps says more than one that never arrives, and that than a diverged one.
     order = [Status.OUT_OF_STEPS, Status.NEVER, Status.DIVERGED]
     failed = [next((code for code in order if (column == code).any()), Status.NEVER) for column in grid.status.T]
-    optimizer = space.optimizer(points)
-    examples = best.steps * batches
-    with np.errstate(divide="ignore", invalid="ignore"):
-        efficiency = bayes_examples(problem, target) / examples
-    columns = {
-        "steps": best.steps,
-        "status": np.where(reached, np.int8(Status.REACHED), np.array(failed, np.int8)),
-        "examples": examples,
-        **{name: np.where(reached, value, np.nan) for name, value in hyperparameters(optimizer).items()},
-        "effective_learning_rate": np.where(reached, optimizer.effective_learning_rate, np.nan),
-        "efficiency": np.where(examples == 0, 1.0, np.where(reached, efficiency, np.nan)),
-    }
+    status = np.where(np.isfinite(best.steps), np.int8(Status.REACHED), np.array(failed, np.int8))
+    edges = {}
     for axis, column in zip(space.axes, points.T, strict=True):
         slack = 1e-3 * (axis.points[1] - axis.points[0])
         at_end = column <= axis.points[0] + slack, column >= axis.points[-1] - slack
-        columns[f"{axis.name}_at_edge"] = reached & ((at_end[0] & axis.edges[0]) | (at_end[1] & axis.edges[1]))
-    table = xr.Dataset(
-        {name: ("batch_size", values) for name, values in columns.items()},
-        coords={"batch_size": batches, "target": float(target)},
-        attrs={
-            "title": "tuned updates to a target loss",
-            **provenance(problem, space.template, [axis.name for axis in space.axes]),
-            "tuned": " ".join(axis.name for axis in space.axes),
-        },
-    )
-    return with_units(table)
+        edges[axis.name] = (at_end[0] & axis.edges[0]) | (at_end[1] & axis.edges[1])
+    return tuned_table(problem, space.template, space.optimizer(points), target, candidates.batch, best.steps, status, edges)

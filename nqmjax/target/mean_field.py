@@ -79,6 +79,32 @@ def first_below(
     return StepsToTarget(steps, status.astype(jnp.int8), crossing)
 
 
+def first_of_many(problem: Any, optimizer: Any, batch_size: Any, target: Any, max_steps: Any) -> StepsToTarget:
+    """Steps of whichever settings, of shape `(r,)`, arrive first, followed side by side; others are out of steps."""
+    problem, optimizer, batch_size, target = in_one_precision((problem, optimizer, batch_size, target))
+    limit = jnp.minimum(max_steps, MOST_UPDATES).astype(jnp.uint32)
+
+    def risks(walks: Walk) -> jax.Array:
+        return jax.vmap(lambda optimizer, walk: excess_of_groups(problem, optimizer, walk).sum())(optimizer, walks)
+
+    def going_on(carry: Any) -> jax.Array:
+        walks, _, now = carry
+        return ~(now <= excess).any() & (walks.step[0] < limit)
+
+    def update(carry: Any) -> Any:
+        walks, _, now = carry
+        walks = jax.vmap(lambda optimizer, walk: follow(problem, optimizer, 1 / batch_size, walk))(optimizer, walks)
+        return walks, now, risks(walks)
+
+    excess = target - problem.irreducible
+    walks = jax.vmap(lambda optimizer: begin(problem, optimizer))(optimizer)
+    walks, before, now = jax.lax.while_loop(going_on, update, (walks, risks(walks), risks(walks)))
+    steps, reached = walks.step.astype(now.dtype), now <= excess
+    crossing = jnp.where(steps > 0, crossing_time(steps, before, now, excess), 0)
+    status = jnp.where(reached, Status.REACHED, jnp.where(excess > 0, Status.OUT_OF_STEPS, Status.NEVER)).astype(jnp.int8)
+    return StepsToTarget(jnp.where(reached, steps, jnp.inf), status, jnp.where(reached, crossing, jnp.inf))
+
+
 def _settled(groups: jax.Array, target: jax.Array) -> jax.Array:
     """Whether no group that matters has changed in the latter half of the run as much as in the half before it."""
     earlier, later = jnp.abs(groups[1] - groups[0]), jnp.abs(groups[2] - groups[1])

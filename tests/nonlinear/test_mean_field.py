@@ -158,7 +158,7 @@ def test_gradients_and_transformations():
         (lambda: nq.risk(PROBLEM, nq.Adam(0.1, basis="turned"), 1, 1), "basis is 'turned': choose from aligned, rotated"),
         (lambda: nq.risk(PROBLEM, nq.Adam(0.1, nodes=1), 1, 1), "nodes is 1: give a whole number, at least 2"),
         (lambda: nq.stationary_risk(PROBLEM, nq.Adam(0.1), 1), "stationary_risk is for linear optimizers"),
-        (lambda: nq.tune(PROBLEM, nq.Adam(0.1), 1, 1.0), "this question is for linear optimizers"),
+        (lambda: nq.tune(PROBLEM, nq.Adam(0.1), 1, 1.0, fixed=["learning_rate"]), "leave at least one of learning_rate"),
         (lambda: nq.optimize_schedule(PROBLEM, nq.Adam(0.1), 1, 10, 2), "this question is for linear optimizers"),
         (lambda: nq.stability_edge(nq.Adam(0.1), 1.0), "stability_edge is for linear optimizers"),
         (lambda: nq.steps_to_target(PROBLEM, nq.Adam(0.1), 1, 1.0, rule="stays"), 'rule "stays" is for linear optimizers'),

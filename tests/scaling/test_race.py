@@ -1,0 +1,32 @@
+"""The tuned rates of optimizers that are not linear: no grid of rates beats them."""
+
+import numpy as np
+import pytest
+
+import nqmjax as nq
+
+PROBLEM = nq.from_spectrum([1.0, 0.3, 0.05], count=[200, 400, 1000], noise=[1.0, 0.5, 0.1], initial=[1.0, 2.0, 0.5])
+RATES = np.geomspace(0.01, 1.0, 41)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "grid"),
+    [(nq.Adam(0.1, 0.9, 0.99, nodes=24), nq.Adam(RATES, 0.9, 0.99, nodes=48)), (nq.SignSGD(0.1), nq.SignSGD(RATES))],
+)
+def test_no_rate_of_a_dense_grid_is_faster(optimizer, grid):
+    batches = [2**12, 2**6]
+    best = nq.tune(PROBLEM, optimizer, batches, target=20.0, progress=False)
+    fewest = nq.sweep(PROBLEM, grid, batches, target=20.0, max_steps=150, progress=False).steps.min("learning_rate").values
+    assert (best.steps <= np.maximum(fewest + 1, 1.01 * fewest)).all(), (best.steps.values, fewest)
+    assert not best.learning_rate_at_edge.any()
+    assert best.attrs["optimizer"].startswith(type(optimizer).__name__)
+    assert best.attrs["rate_units"].startswith("those of the parameters")
+
+
+def test_what_cannot_be_reached_says_so():
+    table = nq.tune(PROBLEM, nq.SignSGD(0.1, nodes=16), [1, 64], target=1e-3, max_steps=200, progress=False)
+    assert table.status.values.tolist() == [nq.Status.OUT_OF_STEPS] * 2
+    assert np.isinf(table.steps).all()
+    assert np.isnan(table.learning_rate).all()
+    never = nq.tune(PROBLEM, nq.SignSGD(0.1, nodes=16), [64], target=0.0, max_steps=200, progress=False)
+    assert never.status.values.tolist() == [nq.Status.NEVER]
