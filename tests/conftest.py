@@ -6,10 +6,8 @@ import pytest
 
 np.set_printoptions(linewidth=120)
 
-KERNELS = ("runs", "nonlinear", "test_docs.py")
-"""What calls kernels, and the optimizers of others in them, that the package calls under its own settings, or is the code of
-users, which may rely on JAX's."""
-
+KERNELS = ("runs", "nonlinear")
+"""Folders whose tests call kernels, and the optimizers of others in them, that the package calls under its own settings."""
 
 LONGEST = ("test_notebooks.py", "test_docs.py", "test_figures.py")
 """Files with the longest tests: they come first, so that what is left at the end can be shared out between processes."""

@@ -31,8 +31,8 @@ def risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any
     """Risks `(pieces + 1,)`, of hyperparameters, `1 / B` and unsigned `steps` of shape `(pieces,)`; traceable.
 
     `levels` is at least the bits of the longest piece: an `int`, and the risks can be differentiated backwards, or an
-    unsigned array, and one program serves pieces of any length. Optimizers that are not linear are
-    followed by their closure, which can be differentiated forwards.
+    unsigned array, and one program serves pieces of any length. Optimizers that are not linear are followed by their
+    closure, which can be differentiated forwards.
     """
     if isinstance(optimizer, MeanFieldOptimizer):
         return mean_field_risks_of_pieces(problem, optimizer, inverse_batch, steps)
@@ -64,9 +64,7 @@ def risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any
 
 
 def quick_risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any, levels: Any) -> jax.Array:
-    """The same as `risks_of_pieces`, for plans below the stability edge; traceable."""
-    if isinstance(optimizer, MeanFieldOptimizer):
-        return mean_field_risks_of_pieces(problem, optimizer, inverse_batch, steps)
+    """The same as `risks_of_pieces`, for linear optimizers and plans below the stability edge; traceable."""
     steps, model = jnp.asarray(steps).astype(jnp.uint32), _model(problem, optimizer, steps)
 
     def bit(_: Any, carry: Any) -> Any:

@@ -14,11 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nqmjax.nonlinear.law import Law, at_rest, gradient_law, mean_over_starts, mean_squares
+from nqmjax.nonlinear.law import NODES, Law, at_rest, gradient_law, mean_over_starts, mean_squares
 from nqmjax.optimizers import MeanFieldOptimizer, static
-
-NODES = 96
-"""Nodes over the start."""
 
 
 class Adaptive(MeanFieldOptimizer):

@@ -12,6 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+NODES = 96
+"""Nodes over the start, where nothing else is asked for."""
+
 FARTHEST = 6.0
 """Standard deviations of the start up to which there are nodes; beyond lie 2e-9 of the directions."""
 

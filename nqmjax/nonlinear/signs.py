@@ -9,8 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nqmjax.nonlinear.adaptive import NODES
-from nqmjax.nonlinear.law import Law, at_rest, gradient_law, mean_squares
+from nqmjax.nonlinear.law import NODES, Law, at_rest, gradient_law, mean_squares
 from nqmjax.optimizers import MeanFieldOptimizer, static
 
 

@@ -50,11 +50,11 @@ def race(
     track = functools.partial(_finish, problem, target=target, dtype=dtype)
     winners: dict[float, Winner] = {}
     limit = max_steps
-    with tqdm(total=len(batches), desc="tune", unit=" batch sizes", delay=2, disable=not progress, leave=False) as bar:
-        for batch in sorted(set(batches.tolist()), reverse=True):
-            winner = _winner(functools.partial(track, batch=batch), template, scale * RATES, limit)
-            winners[batch] = winner
-            limit = limit if np.isfinite(winner.found.steps) else 0  # smaller batches take no fewer steps
+    sizes = sorted(set(batches.tolist()), reverse=True)
+    with tqdm(total=len(sizes), desc="tune", unit=" batch sizes", delay=2, disable=not progress, leave=False) as bar:
+        for batch in sizes:
+            winners[batch] = _winner(functools.partial(track, batch=batch), template, scale * RATES, limit)
+            limit = limit if np.isfinite(winners[batch].found.steps) else 0  # smaller batches take no fewer steps
             bar.update()
     best = [winners[batch] for batch in batches.tolist()]
     rates, steps = np.array([winner.rate for winner in best]), np.array([float(winner.found.steps) for winner in best])
@@ -74,20 +74,20 @@ def race(
 
 def _winner(track: Any, template: MeanFieldOptimizer, rates: np.ndarray, limit: int) -> Winner:
     """The best rate, refined with as many nodes as it takes."""
-    few = min(FEW_NODES, template.nodes)  # pyright: ignore[reportAttributeAccessIssue]
-    winner = _first(track, template, rates, few, limit)
     nodes = template.nodes  # pyright: ignore[reportAttributeAccessIssue]
-    rounds = ROUNDS
-    while np.isfinite(winner.found.steps):
-        for width in np.log(2) * 0.5 ** np.arange(ROUNDS - rounds, ROUNDS):
+    winner = _first(track, template, rates, min(FEW_NODES, nodes), limit)
+    widths = np.log(2) * 0.5 ** np.arange(ROUNDS)
+    while True:
+        for width in widths:
+            if not np.isfinite(winner.found.steps):  # none arrives within the limit
+                return winner
             around = np.clip(winner.rate * np.exp(width * BOX), rates[0], rates[-1])
             winner = _first(track, template, around, nodes, limit)
         finer = _first(track, template, np.full(len(BOX), winner.rate), 2 * nodes, limit)
-        change = abs(finer.found.crossing - winner.found.crossing)
-        if change <= max(1.0, AGREE * finer.found.crossing) or 2 * nodes > MOST_NODES:
+        crossings = np.array([winner.found.crossing, finer.found.crossing])
+        if not np.isfinite(crossings).all() or np.ptp(crossings) <= max(1.0, AGREE * crossings[1]) or 2 * nodes > MOST_NODES:
             return finer
-        winner, nodes, rounds = finer, 2 * nodes, ROUNDS - 1
-    return winner
+        winner, nodes, widths = finer, 2 * nodes, widths[-3:]
 
 
 def _first(track: Any, template: MeanFieldOptimizer, rates: np.ndarray, nodes: int, limit: int) -> Winner:
