@@ -22,8 +22,8 @@ class Adaptive(MeanFieldOptimizer):
     """What Adam and its kin share: all but the rate of an update and the pull of weight decay."""
 
     beta1 = beta2 = 0.0
-    basis: str = static(default="aligned")
-    nodes: int = static(default=NODES)
+    basis: str = static(default="aligned", choices=("aligned", "rotated"))
+    nodes: int = static(default=NODES, least=2)
 
     def start(self, problem: Any) -> Law:
         law = at_rest(problem, 1 if self.basis == "rotated" else self.nodes, momentum=True)

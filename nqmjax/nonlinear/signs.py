@@ -43,7 +43,7 @@ class SignSGD(MeanFieldOptimizer):
 
     learning_rate: Any
     weight_decay: Any = 0.0
-    nodes: int = static(default=NODES)
+    nodes: int = static(default=NODES, least=2)
 
     def start(self, problem: Any) -> Law:
         return at_rest(problem, self.nodes)
@@ -83,7 +83,7 @@ class Lion(MeanFieldOptimizer):
     beta1: Any = 0.9
     beta2: Any = 0.99
     weight_decay: Any = 0.0
-    nodes: int = static(default=NODES)
+    nodes: int = static(default=NODES, least=2)
 
     def start(self, problem: Any) -> Law:
         return at_rest(problem, self.nodes, momentum=True)

@@ -6,9 +6,8 @@ from nqmjax._tools import exports
 
 if TYPE_CHECKING:
     from nqmjax.optimizers.base import LinearOptimizer, LinearSystem, Optimizer, hyperparameters, linear_system, static
-    from nqmjax.optimizers.catalogue import TEMPLATES
     from nqmjax.optimizers.declaration import check_linear, check_optimizer
-    from nqmjax.optimizers.description import describe, describe_problem, provenance
+    from nqmjax.optimizers.description import describe, describe_problem, provenance, rate_units
     from nqmjax.optimizers.mean_field import MeanFieldOptimizer
     from nqmjax.optimizers.methods import QHM, SGD, HeavyBall, Nesterov
     from nqmjax.optimizers.wrappers import Averaged, Preconditioned
@@ -22,9 +21,8 @@ exports(
     },
     internal={
         "base": ["LinearSystem", "Optimizer", "hyperparameters", "linear_system", "static"],
-        "catalogue": ["TEMPLATES"],
         "declaration": ["check_linear", "check_optimizer"],
         "mean_field": ["MeanFieldOptimizer"],
-        "description": ["describe", "describe_problem", "provenance"],
+        "description": ["describe", "describe_problem", "provenance", "rate_units"],
     },
 )

@@ -68,13 +68,14 @@ def check_linear(question: str, optimizer: Optimizer) -> None:
         )
 
 
-def _check_static(name: str, value: Any) -> None:
-    """Raise unless a setting that is part of an optimizer's type is a valid one."""
-    if name == "basis":
-        check_choice(name, value, ["aligned", "rotated"])
+def _check_static(field: dataclasses.Field, value: Any) -> None:
+    """Raise unless a setting that is part of an optimizer's type is what its class declares."""
+    choices, least = field.metadata["choices"], field.metadata["least"]
+    if choices:
+        check_choice(field.name, value, choices)
     else:
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 2
-        require(bool(whole), name, value, "give a whole number, at least 2")
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
+        require(bool(whole), field.name, value, f"give a whole number, at least {least}")
 
 
 def _check_fields(optimizer: Optimizer) -> bool:
@@ -84,7 +85,7 @@ def _check_fields(optimizer: Optimizer) -> bool:
         value = getattr(optimizer, field.name)
         wraps = field.type == "LinearOptimizer" or (isinstance(field.type, type) and issubclass(field.type, LinearOptimizer))
         if field.metadata.get("static"):
-            _check_static(field.name, value)
+            _check_static(field, value)
         elif isinstance(value, LinearOptimizer):
             require(field.name not in RANGES, field.name, value, "give a number or an array of numbers")
             ours &= _check_fields(value)

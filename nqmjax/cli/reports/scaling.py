@@ -42,7 +42,7 @@ def scaling_report(table: xr.Dataset, observed: Sequence[tuple[str, np.ndarray, 
     blocks = []
     for name in table.optimizer.values:
         curves = [table.sel(optimizer=name, power=power) for power in table.power.values]
-        blocks.append(Block(str(name), [_curve_column(curve) for curve in curves]))
+        blocks.append(Block(str(name), [_curve_column(curve) for curve in curves if not curve.steps.isnull().all()]))
     blocks += [Block("observed", [_observed_column(batches, *curve) for curve in observed])] if observed else []
     bayes = table.bayes_steps.values
     bound = bool(np.isfinite(bayes).all() and bayes.any())
