@@ -121,3 +121,9 @@ def _sums_of_squares(span: Span, x: jax.Array) -> jax.Array:
 def _size(increment: jax.Array) -> jax.Array:
     """Size of the largest matrix, whatever the units of the state variables."""
     return jnp.sqrt(jnp.abs(increment * transpose(increment)).max())
+
+
+def floor_log2(value: jax.Array) -> jax.Array:
+    """`floor(log2(value))` of an integer, 0 below 2."""
+    bits = jnp.iinfo(value.dtype).bits
+    return (bits - 1 - jax.lax.clz(jnp.maximum(value, 1))).astype(jnp.int32)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nqmjax.dynamics import Model, Position, Span, look_ahead, start_position
+from nqmjax.dynamics import Model, Position, Span, floor_log2, look_ahead, start_position
 from nqmjax.target.table import (
     GROWTH,
     MAX_LOOKS,
@@ -14,7 +14,6 @@ from nqmjax.target.table import (
     Table,
     climb,
     crossing_time,
-    floor_log2,
     huge,
     powers_of_two,
     result,

@@ -124,6 +124,7 @@ def transfer_report(table: xr.Dataset) -> str:
         "loss, same\nupdates": risks("risk_same_steps"),
         "updates to\nsame loss": steps,
         "examples to\nsame loss": examples,
+        "holds\nup to": [batch_text(value) if np.isfinite(value) else "-" for value in table.holds_up_to.values],
     }
     heading = (
         f"From batch size {attrs['from_batch_size']:g} (loss {attrs['risk']:.5g} after {attrs['steps']:,} updates, "
@@ -131,9 +132,24 @@ def transfer_report(table: xr.Dataset) -> str:
     )
     notes = [
         "rate times: the factor on the rates, for tuned the best one with as many examples. same: as in the recipe.",
+        "holds up to: the largest batch size, doubling by doubling, at which the rule keeps the recipe's loss after as many "
+        "examples, to 10% of what is above the irreducible loss.",
+        *_noise_notes(attrs, [str(name) for name in table.rule.values]),
         f"At its own batch size the recipe's best factor is {attrs['own_rate_factor']:.4g}; a tuned recipe has 1.",
         *([DOUBT] if attrs["own_rate_factor"] > DOUBTED else []),
         *cap_note(table, table.rule.values),
     ]
     body = columns_text("rule", [str(name) for name in table.rule.values], columns)
     return report(heading, attrs, body, lines_of(notes))
+
+
+def _noise_notes(attrs: Mapping[str, float], rules: Sequence[str]) -> list[str]:
+    """What the rules rest on, where they do not."""
+    betas = ["sqrt_betas: besides, each 1 - beta times as large as the batch, at most 1."] if "sqrt_betas" in rules else []
+    if attrs["batch_size"] <= attrs["noise_scale"]:
+        return betas
+    scale = f"{attrs['noise_scale']:.3g}"
+    return [
+        *betas,
+        f"The rules rest on noise: at the start it outweighs the gradient up to batch size {scale} only, later further.",
+    ]
