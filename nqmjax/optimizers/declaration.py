@@ -64,7 +64,8 @@ def check_linear(question: str, optimizer: Optimizer) -> None:
     if isinstance(optimizer, MeanFieldOptimizer):
         raise ValueError(
             f"optimizer is {shown(optimizer)}: {question} is for linear optimizers, such as SGD and HeavyBall; "
-            "others have risk, risk_curve, steps_to_target (rule 'first'), sweep, tune and run"
+            "others have risk, risk_curve, steps_to_target (rule 'first'), sweep, tune, run, and schedules.compare, "
+            "schedules.budget_curve and schedules.transfer"
         )
 
 

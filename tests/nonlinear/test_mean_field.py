@@ -175,7 +175,6 @@ def test_bad_input_is_named(call, message):
 LEAPING = {
     "Adam": nq.Adam(0.05, **SMALL),
     "AdamW": nq.AdamW(0.01, 0.8, 0.97, weight_decay=0.1, **SMALL),
-    "RMSprop": nq.RMSprop(0.002, 0.99, **SMALL),
     "rotated": nq.Adam(0.01, basis="rotated"),
     "SignSGD": nq.SignSGD(0.002, weight_decay=0.1, **SMALL),
     "Lion": nq.Lion(0.0003, weight_decay=0.1, **SMALL),

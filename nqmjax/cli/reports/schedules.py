@@ -26,7 +26,10 @@ def comparison_report(table: xr.Dataset) -> str:
     def cells(name: str, form: str) -> list[str]:
         return ["-" if np.isnan(value) else form.format(value) for value in table[name].values]
 
-    columns = {"final\nloss": cells("risk", "{:.5g}"), "above\nbest plan": cells("excess_over_optimal", "{:+.1%}")}
+    columns = {"final\nloss": cells("risk", "{:.5g}")}
+    known = "excess_over_optimal" in table
+    if known:
+        columns["above\nbest plan"] = cells("excess_over_optimal", "{:+.1%}")
     columns |= {"effi-\nciency": cells("efficiency", "{:.1%}"), "peak\nrate": cells("learning_rate", "{:.4g}")}
     forms = {"warmup": "{:.1%}", "cooldown": "{:.1%}", "final": "{:.2g}", "timescale": "{:.3%}"}
     titles = {"warmup": "warm-\nup", "cooldown": "cool-\ndown", "final": "final\nrate", "timescale": "time-\nscale"}
@@ -34,8 +37,8 @@ def comparison_report(table: xr.Dataset) -> str:
     attrs = table.attrs
     notes = [
         EFFICIENCY,
-        "above best plan: of the loss above the irreducible one. warm-up, cooldown, timescale: shares of the run. "
-        "final rate: share of the peak rate.",
+        ("above best plan: of the loss above the irreducible one. " if known else "The best possible plan is not known. ")
+        + "warm-up, cooldown, timescale: shares of the run. final rate: share of the peak rate.",
         *cap_note(table, table.schedule.values),
         *([] if attrs["converged"] else ["The best plan's optimisation did not converge: it may be better still."]),
     ]
