@@ -35,7 +35,7 @@ from typing import NamedTuple, Self
 import jax
 import jax.numpy as jnp
 
-from nqmjax.dynamics.matrices import apply, dot, outer, quadratic, sandwich, size_of, square, transpose
+from nqmjax.dynamics.matrices import apply, dot, outer, quadratic, sandwich, square, squared_size, transpose
 from nqmjax.dynamics.model import Model, start_state
 
 MARGIN = 2**12
@@ -59,7 +59,7 @@ class Span(NamedTuple):
     def one_update(cls, model: Model) -> Self:
         """The span of a single update."""
         moved = jnp.stack([dot(model.read, column) for column in transpose(model.increment)])
-        margin = TURN * jnp.finfo(moved.dtype).eps * size_of(model.increment)
+        margin = TURN * jnp.finfo(moved.dtype).eps * jnp.sqrt(squared_size(model.increment))
         return cls(model.increment, outer(jnp.stack([moved, moved + 2 * model.read], axis=1)), margin)
 
     def doubled(self) -> Self:

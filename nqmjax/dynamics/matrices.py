@@ -48,10 +48,9 @@ def plus_unit(increment: jax.Array) -> jax.Array:
     return increment + jnp.expand_dims(unit, tuple(range(2, increment.ndim)))
 
 
-def size_of(matrix: jax.Array) -> jax.Array:
-    """Size of `M` in each direction, whatever the units of the state variables: the largest `sqrt(|M_ij M_ji|)`."""
-    roots = jnp.sqrt(jnp.abs(matrix))
-    return (roots * transpose(roots)).max((0, 1))
+def squared_size(matrix: jax.Array) -> jax.Array:
+    """Squared size of `M` in each direction, whatever the units of the state variables: the largest `|M_ij M_ji|`."""
+    return jnp.abs(matrix * transpose(matrix)).max((0, 1))
 
 
 def transpose(matrix: jax.Array) -> jax.Array:

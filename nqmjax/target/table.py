@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 import jax
 import jax.numpy as jnp
 
-from nqmjax.dynamics import Model, Position, Span, look_ahead, plus_unit, quadratic, size_of, start_position, unstable
+from nqmjax.dynamics import Model, Position, Span, look_ahead, plus_unit, quadratic, squared_size, start_position, unstable
 
 MAX_STEPS = 2**31 - 1
 """The largest number of updates that is searched."""
@@ -54,7 +54,7 @@ class StepsToTarget(NamedTuple):
 class Table(NamedTuple):
     """Spans of `2^l` updates for `l = 0 .. top`, and the two parts of the risk after `2^l` updates from the start.
 
-    `rounding` is what it has taken by then, in units of a single one, see `_Powers`.
+    `rounding` is what it has taken by then, in units of a single one, squared: see `_Powers`.
     """
 
     spans: Span
@@ -69,7 +69,7 @@ class Table(NamedTuple):
         return jax.lax.optimization_barrier(picked)  # copied once, not read again by each use
 
     def lost(self, steps: jax.Array) -> jax.Array:
-        """What rounding has taken by so many updates, inf for all that were looked at."""
+        """What rounding has taken by so many updates, inf for all that were looked at; squared."""
         level = jnp.ceil(jnp.log2(jnp.maximum(steps, 1)))
         return self.rounding[jnp.minimum(level, self.top + self.overflow).astype(jnp.int32)]
 
@@ -79,7 +79,7 @@ class _Powers(NamedTuple):
 
     `A_n` is off by about `n |A - I|` roundings of itself if nothing cancels where powers are squared, and by `|A_n|^2 / |A_2n|`
     times as much if something does: next to a double eigenvalue of -1, half of all digits go at once. A direction that has
-    come to rest does not count any more.
+    come to rest does not count any more. All of these are squares here, of each direction but for `lost`.
     """
 
     span: Span
@@ -92,21 +92,22 @@ class _Powers(NamedTuple):
     def start(cls, model: Model) -> Self:
         """A single update."""
         span = Span.one_update(model)
-        size = size_of(plus_unit(span.increment))
-        change = size_of(span.increment) / jnp.maximum(size, 1)
-        return cls(span, size, change, jnp.ones_like(size), jnp.zeros((), size.dtype))
+        size = squared_size(plus_unit(span.increment))
+        rounding = jnp.minimum(squared_size(span.increment), 4)  # relative to a larger map it is less
+        return cls(span, size, rounding, jnp.ones_like(size), jnp.zeros((), size.dtype))
 
     def counted(self, model: Model) -> Self:
         """With what this power has lost."""
-        alive = (self.size > jnp.finfo(self.size.dtype).eps ** 0.5) & (model.weight > 0)
+        alive = (self.size > jnp.finfo(self.size.dtype).eps) & (model.weight > 0)
         return self._replace(lost=jnp.maximum(self.lost, jnp.where(alive, self.rounding * self.cancelled, 0).max()))
 
     def doubled(self) -> Self:
         """Twice as many updates."""
         span = self.span.doubled()
-        size = size_of(plus_unit(span.increment))
-        cancelled = jnp.where(size > 0, self.size * (self.size / size), 0)
-        return type(self)(span, size, 2 * self.rounding, jnp.maximum(self.cancelled, cancelled), self.lost)
+        size = squared_size(plus_unit(span.increment))
+        cancelled = self.size * (self.size / size)
+        cancelled = jnp.where(cancelled > self.cancelled, cancelled, self.cancelled)  # nothing, or too much, is left: NaN
+        return type(self)(span, size, 4 * self.rounding, cancelled, self.lost)
 
 
 def climb(model: Model, levels: int, enough: Callable[[jax.Array, Position], jax.Array]) -> Table:
@@ -140,9 +141,9 @@ def result(
     """Give each batch size its status.
 
     `proven` where the noise alone exceeds the target, `exploded` where the bias is huge; nothing is told where too much is
-    `lost` to rounding.
+    `lost` to rounding, squared.
     """
-    told = lost <= LOST
+    told = lost <= LOST**2
     reached = (steps < jnp.inf) & told
     look = (exploded | proven) & ~reached & told
     grows = jax.lax.cond(look.any(), lambda: _unstable(model), lambda: jnp.zeros((), bool))
