@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from nqmjax.dynamics.checks import check_run, check_shapes
     from nqmjax.dynamics.doubling import risk, stationary_risk
     from nqmjax.dynamics.intervals import Position, Span, floor_log2, look_ahead, start_position
-    from nqmjax.dynamics.matrices import apply, quadratic, sandwich, square, transpose
+    from nqmjax.dynamics.matrices import apply, plus_unit, quadratic, sandwich, square, squared_size, transpose
     from nqmjax.dynamics.mean_field import Walk, advance, begin, excess_of_groups, map_runs
     from nqmjax.dynamics.model import Model, build_model, in_one_precision, without_idle_directions
     from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces, risks_of_pieces
@@ -26,7 +26,7 @@ exports(
     internal={
         "checks": ["check_run", "check_shapes"],
         "intervals": ["Position", "Span", "floor_log2", "look_ahead", "start_position"],
-        "matrices": ["apply", "quadratic", "sandwich", "square", "transpose"],
+        "matrices": ["apply", "plus_unit", "quadratic", "sandwich", "square", "squared_size", "transpose"],
         "mean_field": ["Walk", "advance", "begin", "excess_of_groups", "map_runs"],
         "model": ["Model", "build_model", "in_one_precision", "without_idle_directions"],
         "pieces": ["doublings", "quick_risks_of_pieces", "risks_of_pieces"],

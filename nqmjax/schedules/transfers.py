@@ -31,7 +31,7 @@ BETAS_RULE = "sqrt_betas"
 """Of optimizers with betas: the rate times `sqrt(k)`, and each `1 - beta` times `k`, at most 1."""
 
 WITHIN = 0.1
-"""Share of the loss above the irreducible one, of the recipe's, within which a rule holds."""
+"""A rule holds while the loss above the irreducible one exceeds the recipe's by no larger share of it."""
 
 MOST_DOUBLINGS = 16
 """Doublings of the batch size at which it is asked whether a rule still holds."""
@@ -67,11 +67,11 @@ def transfer(
       updates, `steps_to_same_risk`, the updates to the risk that the recipe reaches (inf if never), `examples_to_same_risk`,
       and for each the factor `rate_factor_..` on the recipe's rates. `error_same_examples` is the loss after as many examples
       over the recipe's, both above the irreducible one, less 1, and `holds_up_to` the largest batch size, in doublings from
-      the recipe's, to which a rule keeps it within 10% (without a value for "tuned" and for smaller batches). `at_cap` tells
-      whether a tuned factor is the largest that is allowed. Attributes hold
-      the recipe's own `risk`, `steps` and `examples`, `own_rate_factor`, the best factor on its rates at its own batch size
-      (far from 1, the recipe was not tuned to this problem), and `noise_scale`, the batch size at which noise and gradient are
-      alike at the start: rules rest on batches far below it.
+      the recipe's, up to which a rule loses no more than 10% (without a value for "tuned" and for smaller batches). `at_cap`
+      tells whether a tuned factor is the largest that is allowed. Attributes hold the recipe's own `risk`, `steps` and
+      `examples`, `own_rate_factor`, the best factor on its rates at its own batch size (far from 1, the recipe was not tuned
+      to this problem), and `noise_scale`, the batch size at which noise and gradient are alike at the start: square-root rules
+      rest on batches far below it.
 
     Raises:
       ValueError: an argument is out of its range, a rule is unknown, or the recipe's rates are less than a thousandth of the
@@ -221,7 +221,7 @@ class _Moving:
         doublings = min(MOST_DOUBLINGS, int(np.log2(self.total)))
         for power in range(1, doublings + 1):
             error = self._error(self.risk(max(round(self.total / 2**power), 1), rule, 2.0**power))
-            if not abs(error) <= WITHIN:
+            if not error <= WITHIN:
                 return float(self.plan.batch_size[0]) * 2 ** (power - 1)
         return float(self.plan.batch_size[0]) * 2**doublings
 

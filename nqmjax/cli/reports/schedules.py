@@ -135,8 +135,8 @@ def transfer_report(table: xr.Dataset) -> str:
     )
     notes = [
         "rate times: the factor on the rates, for tuned the best one with as many examples. same: as in the recipe.",
-        "holds up to: the largest batch size, doubling by doubling, at which the rule keeps the recipe's loss after as many "
-        "examples, to 10% of what is above the irreducible loss.",
+        "holds up to: the largest batch size, doubling by doubling, up to which the loss after as many examples is at most 10% "
+        "above the recipe's (of what is above the irreducible loss).",
         *_noise_notes(attrs, [str(name) for name in table.rule.values]),
         f"At its own batch size the recipe's best factor is {attrs['own_rate_factor']:.4g}; a tuned recipe has 1.",
         *([DOUBT] if attrs["own_rate_factor"] > DOUBTED else []),
@@ -147,12 +147,12 @@ def transfer_report(table: xr.Dataset) -> str:
 
 
 def _noise_notes(attrs: Mapping[str, float], rules: Sequence[str]) -> list[str]:
-    """What the rules rest on, where they do not."""
-    betas = ["sqrt_betas: besides, each 1 - beta times as large as the batch, at most 1."] if "sqrt_betas" in rules else []
-    if attrs["batch_size"] <= attrs["noise_scale"]:
-        return betas
+    """What the square-root rules rest on, where that is gone."""
+    if "sqrt_betas" not in rules:
+        return []
     scale = f"{attrs['noise_scale']:.3g}"
-    return [
-        *betas,
-        f"The rules rest on noise: at the start it outweighs the gradient up to batch size {scale} only, later further.",
-    ]
+    weak = f" They rest on noise, which at the start outweighs the gradient up to batch size {scale} only."
+    about = (
+        "sqrt, sqrt_betas: the rate times the root of the batch; with betas, besides each 1 - beta times the batch, at most 1."
+    )
+    return [about + (weak if attrs["batch_size"] > attrs["noise_scale"] else "")]
