@@ -3,7 +3,8 @@
 The way of the data, with the names in the order in which one meets them:
 
     problem      NoisyQuadratic, power_law, from_spectrum, read_spectrum; problem.quantize
-    optimizer    SGD, HeavyBall, Nesterov, QHM; the wrappers Preconditioned and Averaged; LinearOptimizer for your own
+    optimizer    SGD, HeavyBall, Nesterov, QHM; the wrappers Preconditioned, Averaged, L2, DecoupledWeightDecay;
+                 LinearOptimizer for your own
     dynamics     risk (any number of steps at once), risk_curve (every step), stationary_risk, spectral_radius, stability_edge
     questions    steps_to_target, sweep, tune
     bounds       bayes_bound, flat_prior_bound, bayes_examples
@@ -35,7 +36,17 @@ if TYPE_CHECKING:
     from nqmjax.bounds import bayes_bound, bayes_examples, flat_prior_bound
     from nqmjax.dynamics import risk, risk_curve, spectral_radius, stability_edge, stationary_risk
     from nqmjax.nonlinear import monte_carlo, precondition
-    from nqmjax.optimizers import QHM, SGD, Averaged, HeavyBall, LinearOptimizer, Nesterov, Preconditioned
+    from nqmjax.optimizers import (
+        L2,
+        QHM,
+        SGD,
+        Averaged,
+        DecoupledWeightDecay,
+        HeavyBall,
+        LinearOptimizer,
+        Nesterov,
+        Preconditioned,
+    )
     from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
     from nqmjax.scaling import critical_batch_size, noise_scale, read_observed, regimes, tune
     from nqmjax.schedules import Plan, optimize_schedule, run, steps_to_target_with_schedule
@@ -50,7 +61,17 @@ exports(
     public={
         "problem": ["NoisyQuadratic", "power_law", "from_spectrum"],
         "spectrum_files": ["read_spectrum"],
-        "optimizers": ["LinearOptimizer", "SGD", "HeavyBall", "Nesterov", "QHM", "Preconditioned", "Averaged"],
+        "optimizers": [
+            "LinearOptimizer",
+            "SGD",
+            "HeavyBall",
+            "Nesterov",
+            "QHM",
+            "Preconditioned",
+            "Averaged",
+            "L2",
+            "DecoupledWeightDecay",
+        ],
         "dynamics": ["risk", "risk_curve", "stationary_risk", "spectral_radius", "stability_edge"],
         "target": ["steps_to_target", "StepsToTarget", "Status"],
         "sweeps": ["sweep"],

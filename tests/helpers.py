@@ -32,6 +32,10 @@ def momentum(rng):
     return 1 - 10 ** rng.uniform(-4, 0)
 
 
+def strength(rng):
+    return 10 ** rng.uniform(-6, 0)
+
+
 OPTIMIZERS = {
     "SGD": lambda rng, a: nq.SGD(a),
     "HeavyBall": lambda rng, a: nq.HeavyBall(a, momentum(rng)),
@@ -50,6 +54,12 @@ OPTIMIZERS = {
     "Averaged HeavyBall": lambda rng, a: nq.Averaged(nq.HeavyBall(a, momentum(rng)), momentum(rng)),
     "Averaged QHM": lambda rng, a: nq.Averaged(nq.QHM(a, momentum(rng), rng.uniform(0, 1)), momentum(rng)),
     "Preconditioned Nesterov": lambda rng, a: nq.Preconditioned(nq.Nesterov(a, momentum(rng)), rng.uniform(0, 1)),
+    "L2 HeavyBall": lambda rng, a: nq.L2(nq.HeavyBall(a, momentum(rng)), strength(rng)),
+    "Averaged Preconditioned L2 SGD": lambda rng, a: nq.Averaged(
+        nq.Preconditioned(nq.L2(nq.SGD(a), strength(rng)), rng.uniform(0, 1)), momentum(rng)
+    ),
+    "Decayed HeavyBall": lambda rng, a: nq.DecoupledWeightDecay(nq.HeavyBall(a, momentum(rng)), strength(rng)),
+    "Decayed Averaged SGD": lambda rng, a: nq.DecoupledWeightDecay(nq.Averaged(nq.SGD(a), momentum(rng)), strength(rng)),
 }
 
 
@@ -60,6 +70,11 @@ def edge(optimizer, curvature):
             return edge(optimizer.optimizer, curvature ** (1 - optimizer.power))
         case nq.Averaged():
             return edge(optimizer.optimizer, curvature)
+        case nq.L2():
+            return edge(optimizer.optimizer, curvature + optimizer.strength)
+        case nq.DecoupledWeightDecay(optimizer=inner):
+            m = getattr(inner, "momentum", 0.0)
+            return 2 * (1 + m) / (curvature + (1 + m) * optimizer.strength)
         case nq.SGD():
             return 2 / curvature
         case nq.HeavyBall(momentum=m):
@@ -251,8 +266,7 @@ def precise_curve(problem, optimizer, batch_size, horizon):
             lambda leaf: np.asarray(leaf, np.longdouble), build_model(problem, optimizer, np.asarray(batch_size))
         )
     read, squares, risks = model.read, np.zeros_like(model.noise), []
-    start, kick = np.zeros_like(model.kick), model.kick
-    start[0] = 1
+    start, kick = model.start, model.kick
     with np.errstate(all="ignore"):
         for _ in range(horizon + 1):
             bias = (read * start).sum(0) ** 2

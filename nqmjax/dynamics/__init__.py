@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from nqmjax.dynamics.matrices import quadratic
     from nqmjax.dynamics.model import Model, build_model, without_idle_directions
     from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces, risks_of_pieces
+    from nqmjax.dynamics.rest import centred, for_ever, settle
     from nqmjax.dynamics.roots import unstable
     from nqmjax.dynamics.scan import risk_curve
     from nqmjax.dynamics.stability import spectral_radius, stability_edge
@@ -28,6 +29,7 @@ exports(
         "matrices": ["quadratic"],
         "model": ["Model", "build_model", "without_idle_directions"],
         "pieces": ["doublings", "quick_risks_of_pieces", "risks_of_pieces"],
+        "rest": ["centred", "for_ever", "settle"],
         "roots": ["unstable"],
     },
 )

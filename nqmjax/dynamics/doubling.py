@@ -68,6 +68,9 @@ def risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, s
 def stationary_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, dtype: Any = "float64") -> Any:
     r"""Risk in the limit of many updates, `irreducible + 1/2 sum_k w_k h_k r^T S r` with `S = A S A^T + (c/B) b b^T`.
 
+    Under weight decay the start leaves a bias for ever, `s_0 (r . x)^2` with `x = A x` the state where it rests, for
+    example `s_0 (lambda / (h + lambda))^2` under `L2(SGD(a), lambda)`: it is added to `r^T S r`.
+
     Args:
       problem: the quadratic.
       optimizer: hyperparameters of any shapes that broadcast with `batch_size`.
@@ -109,9 +112,10 @@ def squares_left(model: Model, state: Twofold) -> jax.Array:
 
 
 def kicks(sums: Twofold, state: Twofold) -> Twofold:
-    """`y^T W y`, never negative."""
+    """`y^T W y`, never negative; inf where it has overflowed."""
     total = dot(state, act(sums, state))
-    return where(total.high > 0, total, Twofold.of(jnp.zeros_like(total.high)))
+    lost = jnp.isnan(total.high) & (state.high != 0).any(0)
+    return where(total.high > 0, total, Twofold.of(jnp.where(lost, jnp.inf, jnp.zeros_like(total.high))))
 
 
 @jax.jit
@@ -143,7 +147,8 @@ def _stationary_risk(problem: Any, optimizer: Any, batch_size: Any, differentiab
     def going_on(carry: Any) -> jax.Array:
         """Until every direction has forgotten its start, or has grown beyond the range of numbers."""
         level, matrix, _ = carry
-        return (level < FOREVER) & (jnp.isfinite(matrix.high) & (matrix.high != 0)).any()
+        moving = matrix.high[: model.moving, : model.moving]
+        return (level < FOREVER) & (jnp.isfinite(moving) & (moving != 0)).any()
 
     def step(carry: Any) -> Any:
         level, matrix, sums = carry

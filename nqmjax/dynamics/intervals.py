@@ -101,7 +101,7 @@ def look_ahead(model: Model, span: Span, here: Position) -> Interval:
     (first, kick), (last, kick_at_end) = dot(read, here.state) ** 2, dot(read, state) ** 2
     lower, upper = jnp.minimum(first, last), jnp.maximum(first, last)
     if len(model.read) > 1:
-        change, total = _sums_of_squares(span, here.state[:, :1])
+        change, total = sums_of_squares(span, here.state[:, :1])
         variation = jnp.sqrt(change * total)
         lower = jnp.clip((first + last - variation) / 2, 0, lower)
         upper = jnp.maximum((first + last + variation) / 2, upper)
@@ -112,7 +112,7 @@ def look_ahead(model: Model, span: Span, here: Position) -> Interval:
     return Interval(end, (weight * lower).sum(), (weight * upper).sum())
 
 
-def _sums_of_squares(span: Span, x: jax.Array) -> jax.Array:
+def sums_of_squares(span: Span, x: jax.Array) -> jax.Array:
     """`x^T D_n x` and `x^T S_n x`, from above: with what rounding may have taken."""
     diagonal = reduce(add, (span.sums[i, i] * (x[i] * x[i]) for i in range(len(x))))
     return quadratic(span.sums, x) + (MARGIN * jnp.finfo(x.dtype).eps + span.margin) * diagonal

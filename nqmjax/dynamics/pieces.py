@@ -102,7 +102,7 @@ def _pieces_first(entry: Any) -> Any:
 
 def _start(model: Model) -> jax.Array:
     """Second moments at the start, shape `(m, m, n)`."""
-    return jnp.zeros_like(model.increment[:, :, 0]).at[0, 0].set(model.initial)
+    return model.initial * outer(model.start[:, 0])
 
 
 def _with_start(model: Model, start: jax.Array, risks: jax.Array) -> jax.Array:

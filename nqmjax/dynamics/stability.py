@@ -18,7 +18,8 @@ ROUNDING = 2.0**-50
 def spectral_radius(optimizer: LinearOptimizer, curvature: Any) -> Any:
     """Largest modulus of the eigenvalues of `A(h)`: below 1 the direction converges, above 1 it diverges.
 
-    Found by repeated squaring in twice the precision, so that roots that coincide cost no digits.
+    Found by repeated squaring in twice the precision, so that roots that coincide cost no digits. The eigenvalue 1 of what
+    never changes, the start to which weight decay pulls, does not count: the direction converges to where it rests.
 
     Args:
       optimizer: hyperparameters of any shape `S`.
@@ -97,6 +98,7 @@ def _spectral_radius(optimizer: LinearOptimizer, curvature: Any) -> jax.Array:
         matrix = jax.tree.map(lambda part: jnp.ldexp(part, -shift), matrix)
         return matrix, exponent + jnp.ldexp(shift.astype(size.dtype), -level - 1)
 
-    matrix = unit_plus(linear_system(optimizer, curvature).increment)
+    system = linear_system(optimizer, curvature)
+    matrix = unit_plus(system.increment[: system.moving, : system.moving])
     matrix, exponent = jax.lax.fori_loop(0, 64, square, (matrix, jnp.zeros_like(matrix.high[0, 0])))
     return jnp.where((matrix.high == 0).all((0, 1)), 0.0, jnp.exp2(exponent))

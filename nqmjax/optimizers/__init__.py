@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from nqmjax.optimizers.declaration import check_optimizer
     from nqmjax.optimizers.description import describe, describe_problem, provenance
     from nqmjax.optimizers.methods import QHM, SGD, HeavyBall, Nesterov
+    from nqmjax.optimizers.weight_decay import L2, DecoupledWeightDecay
     from nqmjax.optimizers.wrappers import Averaged, Preconditioned
 
 exports(
@@ -18,6 +19,7 @@ exports(
         "base": ["LinearOptimizer"],
         "methods": ["SGD", "HeavyBall", "Nesterov", "QHM"],
         "wrappers": ["Preconditioned", "Averaged"],
+        "weight_decay": ["L2", "DecoupledWeightDecay"],
     },
     internal={
         "base": ["LinearSystem", "hyperparameters", "linear_system"],

@@ -12,11 +12,15 @@ by `1e-10` per step would be lost. And the basis is the start state `v = initial
 but the scored one: other copies of the parameter are kept as their distance from it, so that no increment is the
 difference of two nearly equal numbers. The scored iterate is the first coordinate because an average may be far smaller
 than the parameter that it follows.
+
+A state variable that never changes, as the start to which weight decay pulls, is `theta_0` times a number. All of them
+together are one last coordinate, `theta_0` itself, with an increment of exactly 0: an eigenvalue 1 that is known, and that
+no rounding moves.
 """
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Self, dataclass_transform
+from typing import Any, Self, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +70,10 @@ class LinearOptimizer:
         return (theta,)
 
     def change(self, state: State, gradient: Any) -> State:
-        """Change of each state variable in one update, given the stochastic gradient at `state[0]`."""
+        """Change of each state variable in one update, given the stochastic gradient at `state[0]`.
+
+        Of a variable that keeps its start for ever it is the number `0.0`.
+        """
         raise NotImplementedError(f"{type(self).__name__} must declare change(self, state, gradient)")
 
     def read(self, state: State) -> Any:
@@ -76,6 +83,11 @@ class LinearOptimizer:
     def gradient_scale(self, curvature: Any) -> Any:
         """Factor on the gradient along each direction; only preconditioners change it."""
         return 1.0
+
+    def along(self, curvature: Any) -> Self:
+        """The optimizer along directions of this curvature, where a hyperparameter of it differs between them."""
+        inner = {name: value.along(curvature) for name, value in vars(self).items() if isinstance(value, LinearOptimizer)}
+        return dataclasses.replace(self, **inner) if inner else self  # pyright: ignore[reportArgumentType]
 
     @property
     def effective_learning_rate(self) -> Any:
@@ -115,15 +127,20 @@ def _register(cls: type) -> None:
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, lambda _, children: cls(*children), flatten)
 
 
-class LinearSystem(NamedTuple):
-    """`x' = (I + increment) x + kick xi`, `theta = read . x`, `x_0 = theta_0 (1, 0, ..)` for `m` state variables.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LinearSystem:
+    """`x' = (I + increment) x + kick xi`, `theta = read . x`, `x_0 = theta_0 start` for `m` state variables.
 
-    `increment` has shape `(m, m) + S + (n,)`, `kick` and `read` have `(m,) + S + (n,)`.
+    `increment` has shape `(m, m) + S + (n,)`, `kick`, `read` and `start` have `(m,) + S + (n,)`. The first `moving`
+    variables move; if there is one more, it is `theta_0`, and its row of the increment and its kick are 0.
     """
 
     increment: jax.Array
     kick: jax.Array
     read: jax.Array
+    start: jax.Array
+    moving: int = dataclasses.field(metadata={"static": True})
 
 
 def linear_system(optimizer: LinearOptimizer, curvature: Any, shape: tuple[int, ...] = ()) -> LinearSystem:
@@ -141,27 +158,37 @@ def linear_system(optimizer: LinearOptimizer, curvature: Any, shape: tuple[int, 
     shape = (*shape, *curvature.shape)
     curvature = jnp.expand_dims(curvature, range(rank - 1))
     scale = optimizer.gradient_scale(curvature) * jnp.ones_like(curvature)
+    optimizer = optimizer.along(curvature)
     start = optimizer.initial(1.0)
     units = [tuple(unit) for unit in np.eye(len(start)).tolist()]
-    pivot = next((i for i, unit in enumerate(units) if _is_one(optimizer.read(unit)) and _is_one(start[i])), 0)
-    others = [i for i in range(len(start)) if i != pivot]
-    basis = [start, *(units[i] for i in others)]
+    pivot = next((i for i, unit in enumerate(units) if _is(1.0, optimizer.read(unit)) and _is(1.0, start[i])), 0)
+    generic = tuple((0.618 * (i + 1)) % 1 for i in range(len(start)))
+    still = {i for i, change in enumerate(optimizer.change(generic, scale)) if _is(0.0, change) and i != pivot}
+    others = [i for i in range(len(start)) if i != pivot and i not in still]
+    constant = tuple(value if i in still else 0.0 for i, value in enumerate(start))
+    basis = [tuple(0.0 if i in still else value for i, value in enumerate(start)), *(units[i] for i in others)]
+    moving = len(basis)
+    if not all(_is(0.0, value) for value in constant):
+        basis.append(constant)
 
     def stack(entries: Iterable[Any]) -> jax.Array:
         return jnp.stack([jnp.broadcast_to(jnp.asarray(entry, curvature.dtype), shape) for entry in entries])
 
     def coordinates(state: State) -> jax.Array:
-        return stack([state[pivot], *(state[i] - start[i] * state[pivot] for i in others)])
+        known = [state[pivot], *(state[i] - start[i] * state[pivot] for i in others)]
+        return stack([*known, *[0.0] * (len(basis) - moving)])
 
     return LinearSystem(
         increment=jnp.stack([coordinates(optimizer.change(x, scale * curvature * x[0])) for x in basis], axis=1),
         kick=coordinates(optimizer.change(tuple(0.0 for _ in start), scale)),
         read=stack(optimizer.read(x) for x in basis),
+        start=stack(float(i in (0, moving)) for i in range(len(basis))),
+        moving=moving,
     )
 
 
-def _is_one(value: Any) -> bool:
-    return isinstance(value, float) and value == 1.0
+def _is(number: float, value: Any) -> bool:
+    return isinstance(value, int | float) and value == number
 
 
 def hyperparameters(optimizer: LinearOptimizer) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import numpy as np
 
 from nqmjax._tools import check_values, is_traced, numeric, precision, require, shown
 from nqmjax.optimizers.base import LinearOptimizer, hyperparameters, linear_system
+from nqmjax.optimizers.weight_decay import DecoupledWeightDecay
 
 RANGES = {
     "learning_rate": (0.0, np.inf, "give a finite rate that is not negative"),
@@ -28,6 +29,7 @@ RANGES = {
     "decay": (0.0, 1.0, "give a value in [0, 1)"),
     "power": (0.0, np.nextafter(1.0, 2.0), "give a value in [0, 1]"),
     "nu": (0.0, np.nextafter(1.0, 2.0), "give a value in [0, 1]"),
+    "strength": (0.0, np.inf, "give a finite strength that is not negative"),
 }
 """Valid ranges `low <= value < high` of the hyperparameters whose meaning is fixed, with the remedy."""
 
@@ -69,6 +71,9 @@ def _check_fields(optimizer: LinearOptimizer) -> bool:
             )
         else:
             require(not isinstance(value, dict | None), field.name, value, "give a number or an array of numbers")
+    if isinstance(optimizer, DecoupledWeightDecay):
+        known = "learning_rate" in hyperparameters(optimizer.optimizer)
+        require(known, "optimizer", shown(optimizer.optimizer), "it has no learning_rate, at which weights decay: use L2")
     return ours
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nqmjax._tools import check_choice, check_steps, check_target, evaluate, is_traced
-from nqmjax.dynamics import build_model, check_run, check_shapes, without_idle_directions
+from nqmjax.dynamics import build_model, centred, check_run, check_shapes, without_idle_directions
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.target.compiled import map_lanes
@@ -113,7 +113,7 @@ def search(
 
     def steps_of(problem: Any, lane: Any) -> StepsToTarget:
         optimizer, batch_size, target, max_steps = lane
-        model = without_idle_directions(build_model(problem, optimizer, 1.0))
+        model = centred(without_idle_directions(build_model(problem, optimizer, 1.0)))
         dtype = model.weight.dtype
         batch_size, max_steps = jnp.asarray(batch_size, dtype), jnp.minimum(max_steps, MAX_STEPS).astype(integer)
         # In units of the initial risk or the target, whichever is larger, no start is too large for the precision.
@@ -122,7 +122,7 @@ def search(
         unit = jnp.maximum(initial, excess)
         unit = jnp.where((unit > 0) & (unit < jnp.inf), unit, 1)
         close = (excess > 0) & (jnp.abs(excess - initial) <= rounding(jnp.abs(excess) + jnp.abs(model.irreducible)))
-        model = model._replace(initial=model.initial / unit, noise=model.noise / unit)
+        model = model.replace(initial=model.initial / unit, noise=model.noise / unit)
         excess = jnp.where(close, 1 + rounding(jnp.ones((), dtype)), excess / unit)
         return walk(model, batch_size, excess, max_steps)
 
