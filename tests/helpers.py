@@ -54,6 +54,9 @@ OPTIMIZERS = {
     "Averaged HeavyBall": lambda rng, a: nq.Averaged(nq.HeavyBall(a, momentum(rng)), momentum(rng)),
     "Averaged QHM": lambda rng, a: nq.Averaged(nq.QHM(a, momentum(rng), rng.uniform(0, 1)), momentum(rng)),
     "Preconditioned Nesterov": lambda rng, a: nq.Preconditioned(nq.Nesterov(a, momentum(rng)), rng.uniform(0, 1)),
+}
+
+DECAYED = {
     "L2 HeavyBall": lambda rng, a: nq.L2(nq.HeavyBall(a, momentum(rng)), strength(rng)),
     "Averaged Preconditioned L2 SGD": lambda rng, a: nq.Averaged(
         nq.Preconditioned(nq.L2(nq.SGD(a), strength(rng)), rng.uniform(0, 1)), momentum(rng)
@@ -61,6 +64,9 @@ OPTIMIZERS = {
     "Decayed HeavyBall": lambda rng, a: nq.DecoupledWeightDecay(nq.HeavyBall(a, momentum(rng)), strength(rng)),
     "Decayed Averaged SGD": lambda rng, a: nq.DecoupledWeightDecay(nq.Averaged(nq.SGD(a), momentum(rng)), strength(rng)),
 }
+"""Optimizers whose runs never forget their start."""
+
+ALL = OPTIMIZERS | DECAYED
 
 
 def edge(optimizer, curvature):
@@ -107,7 +113,7 @@ def random_cell(rng, name, groups):
     rate = 10 ** rng.uniform(-4, 0.8) / problem.curvature[0]
     batch = 2.0 ** rng.uniform(0, 22)
     excess = (problem.initial_risk - problem.irreducible) * 10 ** rng.uniform(-4, -0.01)
-    return problem, OPTIMIZERS[name](rng, rate), batch, problem.irreducible + excess
+    return problem, ALL[name](rng, rate), batch, problem.irreducible + excess
 
 
 def adversarial_problem(rng, groups):
@@ -125,7 +131,7 @@ def adversarial_problem(rng, groups):
 
 def adversarial_optimizer(rng, name, curvature):
     """Rates at the edge of stability, closely below or above it, beyond it, far below; momenta and decays up to 1 - 1e-9."""
-    optimizer = OPTIMIZERS[name](rng, 1.0)
+    optimizer = ALL[name](rng, 1.0)
     if rng.random() < 0.3:
         near_one = [key for key in hyperparameters(optimizer) if key.split(".")[-1] in ("momentum", "decay", "slow")]
         optimizer = optimizer.replace(**{key: 1 - 10 ** rng.uniform(-9, -3) for key in near_one})

@@ -93,6 +93,8 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
     "QHM": (used(nq.QHM), {"learning_rate": (0.1, HYPER), "momentum": (0.9, HYPER), "nu": (0.7, HYPER)}),
     "Preconditioned": (used(nq.Preconditioned), {"optimizer": (METHOD, THING), "power": (0.5, HYPER)}),
     "Averaged": (used(nq.Averaged), {"optimizer": (METHOD, THING), "decay": (0.9, HYPER)}),
+    "L2": (used(nq.L2), {"optimizer": (METHOD, THING), "strength": (0.1, HYPER)}),
+    "DecoupledWeightDecay": (used(nq.DecoupledWeightDecay), {"optimizer": (METHOD, THING), "strength": (0.1, HYPER)}),
     "risk": (nq.risk, ON_PROBLEM | BATCH | STEPS | DTYPE),
     "risk_curve": (nq.risk_curve, ON_PROBLEM | BATCH | {"num_steps": (3, [*COUNT, [1, 2]])} | DTYPE),
     "stationary_risk": (nq.stationary_risk, ON_PROBLEM | BATCH | DTYPE),

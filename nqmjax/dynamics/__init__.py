@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nqmjax.dynamics.rest import centred, for_ever, settle
     from nqmjax.dynamics.roots import unstable
     from nqmjax.dynamics.scan import risk_curve
-    from nqmjax.dynamics.stability import spectral_radius, stability_edge
+    from nqmjax.dynamics.stability import spectral_radius, stability_edge, steepest_curvature
 
 exports(
     __name__,
@@ -31,5 +31,6 @@ exports(
         "pieces": ["doublings", "quick_risks_of_pieces", "risks_of_pieces"],
         "rest": ["centred", "for_ever", "settle"],
         "roots": ["unstable"],
+        "stability": ["steepest_curvature"],
     },
 )

@@ -9,7 +9,7 @@ import numpy as np
 from nqmjax._tools import check_values, evaluate, numeric, require
 from nqmjax.dynamics.model import unit_plus
 from nqmjax.dynamics.twofold import product
-from nqmjax.optimizers import LinearOptimizer, check_optimizer, hyperparameters, linear_system
+from nqmjax.optimizers import LinearOptimizer, check_optimizer, hyperparameters, is_anchored, linear_system
 
 ROUNDING = 2.0**-50
 """How far a spectral radius of 1 may come out above 1."""
@@ -84,6 +84,17 @@ def stability_edge(optimizer: LinearOptimizer, curvature: Any) -> float:
         first = max(int(np.argmin(stable(rates))), 1)  # the first that is not stable
         low, high = rates[first - 1], rates[first]
     return float(low)
+
+
+def steepest_curvature(optimizer: LinearOptimizer, curvature: Any) -> float:
+    """The curvature, shape `(n,)`, along which a growing rate diverges first: at either end where a pull is preconditioned."""
+    curvature = np.asarray(curvature)
+    steep = curvature * np.asarray(optimizer.gradient_scale(curvature))
+    steepest = float(curvature[steep.argmax()])
+    if steepest == 0 or not is_anchored(optimizer) or "learning_rate" not in hyperparameters(optimizer):
+        return steepest
+    flattest = float(curvature[np.where(steep > 0, steep, np.inf).argmin()])
+    return min(steepest, flattest, key=lambda curvature: stability_edge(optimizer, curvature))
 
 
 @jax.jit

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from nqmjax._tools import exports
 
 if TYPE_CHECKING:
-    from nqmjax.optimizers.base import LinearOptimizer, LinearSystem, hyperparameters, linear_system
+    from nqmjax.optimizers.base import LinearOptimizer, LinearSystem, hyperparameters, is_anchored, linear_system
     from nqmjax.optimizers.catalogue import TEMPLATES
     from nqmjax.optimizers.declaration import check_optimizer
     from nqmjax.optimizers.description import describe, describe_problem, provenance
@@ -22,7 +22,7 @@ exports(
         "weight_decay": ["L2", "DecoupledWeightDecay"],
     },
     internal={
-        "base": ["LinearSystem", "hyperparameters", "linear_system"],
+        "base": ["LinearSystem", "hyperparameters", "is_anchored", "linear_system"],
         "catalogue": ["TEMPLATES"],
         "declaration": ["check_optimizer"],
         "description": ["describe", "describe_problem", "provenance"],

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqmjax._tools import is_traced, numeric, require
+from nqmjax._tools import is_traced, numeric, precision, require
 
 State = tuple[Any, ...]
 """The optimizer's state along one direction: the parameter first."""
@@ -185,6 +185,13 @@ def linear_system(optimizer: LinearOptimizer, curvature: Any, shape: tuple[int, 
         start=stack(float(i in (0, moving)) for i in range(len(basis))),
         moving=moving,
     )
+
+
+def is_anchored(optimizer: LinearOptimizer) -> bool:
+    """Whether a run of the optimizer never forgets its start, by a state variable that never changes: weight decay."""
+    with precision(), jax.numpy_dtype_promotion("standard"):
+        system = jax.eval_shape(linear_system, optimizer, np.ones(1))
+    return system.moving < len(system.increment)
 
 
 def _is(number: float, value: Any) -> bool:

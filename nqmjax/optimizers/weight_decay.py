@@ -6,6 +6,9 @@ which never changes. The bias of a run does not vanish any more: it settles wher
 along a direction of curvature `h` under a strength `lambda` at
 
     theta = theta_0 lambda / (h + lambda).
+
+Decoupled decay is not amplified by momentum as the gradient is, from the learning rate `a` to the effective one `a_eff`:
+there `lambda a / a_eff` stands for `lambda`, `lambda (1 - beta)` for heavy ball.
 """
 
 from typing import Any, Self
@@ -61,7 +64,7 @@ class DecoupledWeightDecay(LinearOptimizer):
     >>> from nqmjax import HeavyBall, power_law, risk
     >>> optimizer = DecoupledWeightDecay(HeavyBall(0.1, 0.9), strength=0.01)
     >>> round(float(risk(power_law(100), optimizer, batch_size=64, steps=1000)), 4)
-    0.0397
+    0.0221
 
     Source: Loshchilov & Hutter 2019, "Decoupled weight decay regularization", algorithm 1.
     """

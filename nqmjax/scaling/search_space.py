@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nqmjax.dynamics import stability_edge
+from nqmjax.dynamics import stability_edge, steepest_curvature
 from nqmjax.optimizers import LinearOptimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
 
@@ -28,8 +28,7 @@ class StableRates(NamedTuple):
 
     @classmethod
     def of(cls, problem: NoisyQuadratic, template: LinearOptimizer, names: list[str]) -> "StableRates":
-        curvature = np.asarray(problem.curvature)
-        steepest = float(curvature[np.argmax(template.gradient_scale(curvature) * curvature)])
+        steepest = steepest_curvature(template, problem.curvature)
         if "learning_rate" not in names or steepest == 0:
             return cls()
         others = [name for name in names if name != "learning_rate"]
