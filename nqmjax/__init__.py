@@ -4,7 +4,7 @@ The way of the data, with the names in the order in which one meets them:
 
     problem      NoisyQuadratic, power_law, from_spectrum, read_spectrum; problem.quantize
     optimizer    SGD, HeavyBall, Nesterov, QHM; the wrappers Preconditioned, Averaged, L2, DecoupledWeightDecay;
-                 LinearOptimizer for your own
+                 Lookahead and LocalSGD, which synchronise every so many updates; LinearOptimizer for your own
     dynamics     risk (any number of steps at once), risk_curve (every step), stationary_risk, spectral_radius, stability_edge
     questions    steps_to_target, sweep, tune
     bounds       bayes_bound, flat_prior_bound, bayes_examples
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
         DecoupledWeightDecay,
         HeavyBall,
         LinearOptimizer,
+        LocalSGD,
+        Lookahead,
         Nesterov,
         Preconditioned,
     )
@@ -71,6 +73,8 @@ exports(
             "Averaged",
             "L2",
             "DecoupledWeightDecay",
+            "Lookahead",
+            "LocalSGD",
         ],
         "dynamics": ["risk", "risk_curve", "stationary_risk", "spectral_radius", "stability_edge"],
         "target": ["steps_to_target", "StepsToTarget", "Status"],

@@ -280,3 +280,78 @@ def precise_curve(problem, optimizer, batch_size, horizon):
             squares = squares + (read * kick).sum(0) ** 2
             start, kick = (x + (model.increment * x).sum(1) for x in (start, kick))
     return np.where(np.isnan(risks), np.inf, risks)
+
+
+OUTER = {
+    "SGD": lambda rate, m: nq.SGD(rate),
+    "HeavyBall": lambda rate, m: nq.HeavyBall(rate, m),
+    "Nesterov": lambda rate, m: nq.Nesterov(rate, m),
+}
+
+
+def periodic_cells(rng, kind, groups, cells):
+    """Cells of one problem and one structure: inner momentum or none, a period, a pull or an outer optimizer."""
+    problem = random_problem(rng, groups)
+    name, outer = rng.choice(["HeavyBall", "Nesterov"]), rng.choice([*OUTER])
+    rate = 10 ** rng.uniform(-4, 0.4, cells) / problem.curvature[0]
+    momenta, slow = ((1 - 10 ** rng.uniform(-2, 0, cells)) * (rng.random(cells) < 0.7) for _ in range(2))
+    period = np.round(10 ** rng.uniform(0, 2, cells))
+    inner, batch = OUTER[name](rate, momenta), 2.0 ** rng.uniform(0, 22, cells)
+    if kind == "Lookahead":
+        pull = 1 - rng.random(cells)
+        return problem, nq.Lookahead(inner, period, pull), batch, (name, "SGD", rate, momenta, pull, 0 * pull, period, 1)
+    high, workers = 10 ** rng.uniform(-1, 0, cells) * (1 - 0.5 * slow), np.round(10 ** rng.uniform(0, 2, cells))
+    optimizer = nq.LocalSGD(inner, OUTER[outer](high, slow), period, workers)
+    return problem, optimizer, batch, (name, outer, rate, momenta, high, slow, period, workers)
+
+
+def periodic_curves(problem, batch, settings, horizon):
+    """Risks `(cells, horizon + 1)` by the recursion of second moments, in NumPy: parameter, momentum, slow weights, theirs."""
+    inner, outer, rate, beta, high, slow, period, workers = settings
+    a, b, o, s = (value[:, None, None] for value in (rate, beta, high, slow))
+    h = problem.curvature
+    theta, m, phi, v = np.broadcast_to(np.eye(4)[:, None, None], (4, len(rate), len(h), 4))
+    gradient = h[:, None] * theta
+    moved = b * m + gradient
+    step = gradient + b * moved if inner == "Nesterov" else moved
+    matrix = np.stack([theta - a * step, moved, phi, v], axis=-2)
+    first = -a[..., 0] * (1 + b[..., 0] if inner == "Nesterov" else 1)
+    kick = np.stack(np.broadcast_arrays(first, 1.0, 0.0, 0.0), axis=-1) * np.ones((1, len(h), 1))
+    away = phi - theta
+    push = s * v + away if outer != "SGD" else away
+    jump = phi - o * (away + s * push if outer == "Nesterov" else push)
+    synchronise = np.stack([jump, m, jump, push], axis=-2)
+    added = (problem.noise / (batch * workers)[:, None])[..., None, None] * kick[..., :, None] * kick[..., None, :]
+    start = np.array([1.0, 0.0, 1.0, 0.0])
+    moments = np.broadcast_to(problem.initial[:, None, None] * np.outer(start, start), added.shape)
+    weight, risks = 0.5 * problem.count * h, []
+    with np.errstate(all="ignore"):
+        for time in range(1, horizon + 2):
+            risks.append(problem.irreducible + moments[..., 0, 0] @ weight)
+            moments = matrix @ moments @ matrix.swapaxes(-1, -2) + added
+            due = time % period == 0
+            if due.any():
+                moments = np.where(due[:, None, None, None], synchronise @ moments @ synchronise.swapaxes(-1, -2), moments)
+    risks = np.array(risks).T
+    return np.where(np.isnan(risks), np.inf, risks)
+
+
+def compare_periodic(kind, seed, cells=25, groups=8, horizon=5000):
+    """First passages of random cells of Lookahead or LocalSGD against brute force over `horizon` updates, and their risks."""
+    rng = np.random.default_rng([seed, 2, *map(ord, kind)])
+    problem, optimizer, batch, settings = periodic_cells(rng, kind, groups, cells)
+    curves = periodic_curves(problem, batch, settings, horizon)
+    steps = rng.integers(0, horizon, cells)
+    known, risks = curves[np.arange(cells), steps], nq.risk(problem, optimizer, batch, steps)
+    tame = known < 1e6 * problem.initial_risk
+    np.testing.assert_allclose(risks[tame], known[tame], rtol=1e-7)
+    target = np.array([adversarial_target(rng, curve, problem.irreducible) for curve in curves])
+    found, tally = nq.steps_to_target(problem, optimizer, batch, target), Tally(cells=cells)
+    for i, (curve, got) in enumerate(zip(curves, found.steps, strict=True)):
+        tally.reached += bool((curve <= target[i]).any())
+        tally.oscillating += bool((curve[1:] > curve[:-1]).any())
+        early, exact, late = (answers("first", curve, target[i] * (1 + tie)) for tie in (TIE, 0.0, -TIE))
+        tally.ties += early <= min(got, horizon + 1) <= late and min(got, horizon + 1) != exact
+        if not early <= min(got, horizon + 1) <= late:
+            tally.mismatches += ((kind, seed, i, got, exact, int(found.status[i])),)
+    return tally

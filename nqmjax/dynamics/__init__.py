@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from nqmjax.dynamics.checks import check_run, check_shapes
     from nqmjax.dynamics.doubling import risk, stationary_risk
     from nqmjax.dynamics.intervals import Position, Span, look_ahead, start_position
-    from nqmjax.dynamics.matrices import quadratic
+    from nqmjax.dynamics.matrices import quadratic, sandwich
     from nqmjax.dynamics.model import Model, build_model, without_idle_directions
+    from nqmjax.dynamics.periodic import period_span, update
     from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces, risks_of_pieces
     from nqmjax.dynamics.rest import centred, for_ever, settle
     from nqmjax.dynamics.roots import unstable
@@ -26,7 +27,8 @@ exports(
     internal={
         "checks": ["check_run", "check_shapes"],
         "intervals": ["Position", "Span", "look_ahead", "start_position"],
-        "matrices": ["quadratic"],
+        "matrices": ["quadratic", "sandwich"],
+        "periodic": ["period_span", "update"],
         "model": ["Model", "build_model", "without_idle_directions"],
         "pieces": ["doublings", "quick_risks_of_pieces", "risks_of_pieces"],
         "rest": ["centred", "for_ever", "settle"],

@@ -9,10 +9,10 @@ from nqmjax.optimizers import LinearOptimizer, check_optimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic, check_problem
 
 
-def check_run(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any) -> None:
-    """Check what every question about a run is asked with."""
+def check_run(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, periodic: bool = False) -> None:
+    """Check what every question about a run is asked with; optimizers with a period are refused unless `periodic`."""
     check_problem(problem)
-    check_optimizer(optimizer)
+    check_optimizer(optimizer, periodic)
     check_batch_size(batch_size)
 
 

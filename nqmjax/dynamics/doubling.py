@@ -17,13 +17,11 @@ import numpy as np
 
 from nqmjax._tools import check_steps, evaluate, is_traced
 from nqmjax.dynamics.checks import check_run, check_shapes
-from nqmjax.dynamics.model import Model, build_model, risk_of_squares, start_state, times, unit_plus
+from nqmjax.dynamics.model import FOREVER, Model, build_model, risk_of_squares, start_state, times, unit_plus
+from nqmjax.dynamics.periodic import periodic_risk, periodic_stationary_risk
 from nqmjax.dynamics.twofold import Twofold, act, dot, product, transpose, where
-from nqmjax.optimizers import LinearOptimizer
+from nqmjax.optimizers import LinearOptimizer, PeriodicOptimizer
 from nqmjax.problem import NoisyQuadratic
-
-FOREVER = 110
-"""Doublings after which a run has forgotten its start: 2^110 updates, for any direction that twice the precision sees move."""
 
 LONGEST = 32
 """Doublings of the longest run, 2^31 updates."""
@@ -55,11 +53,13 @@ def risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, s
 
     Source: Zhang et al. 2019, eq. 4, theorems 1 and 2 (upper bounds of what is exact here).
     """
-    check_run(problem, optimizer, batch_size)
+    check_run(problem, optimizer, batch_size, periodic=True)
     check_steps("steps", steps)
     check_shapes(optimizer, batch_size=batch_size, steps=steps)
     if not is_traced(steps):
         steps = np.asarray(steps, dtype=np.uint32)
+    if isinstance(optimizer, PeriodicOptimizer):
+        return evaluate(periodic_risk, problem, optimizer, batch_size, steps, dtype=dtype)
     traced = is_traced(problem, optimizer, batch_size, steps)
     levels = None if traced else np.uint32(int(np.max(steps, initial=0)).bit_length())
     return evaluate(_risk, problem, optimizer, batch_size, steps, levels, dtype=dtype)
@@ -70,6 +70,8 @@ def stationary_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_s
 
     Under weight decay the start leaves a bias for ever, `s_0 (r . x)^2` with `x = A x` the state where it rests, for
     example `s_0 (lambda / (h + lambda))^2` under `L2(SGD(a), lambda)`: it is added to `r^T S r`.
+
+    Of an optimizer with a period it is the risk right after a synchronisation.
 
     Args:
       problem: the quadratic.
@@ -90,8 +92,10 @@ def stationary_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_s
 
     Source: Zhang et al. 2019, eq. 4 (steady-state risk).
     """
-    check_run(problem, optimizer, batch_size)
+    check_run(problem, optimizer, batch_size, periodic=True)
     check_shapes(optimizer, batch_size=batch_size)
+    if isinstance(optimizer, PeriodicOptimizer):
+        return evaluate(periodic_stationary_risk, problem, optimizer, batch_size, dtype=dtype)
     kernel = functools.partial(_stationary_risk, differentiable=is_traced(problem, optimizer, batch_size))
     return evaluate(kernel, problem, optimizer, batch_size, dtype=dtype)
 

@@ -30,6 +30,8 @@ class Model:
     weight: jax.Array
     irreducible: jax.Array
     moving: int = dataclasses.field(metadata={"static": True})
+    synchronise: jax.Array | None = None
+    period: jax.Array | None = None
 
     @property
     def anchored(self) -> bool:
@@ -44,6 +46,10 @@ class Model:
     def replace(self, **values: Any) -> Self:
         """A copy with these fields set."""
         return dataclasses.replace(self, **values)
+
+
+FOREVER = 110
+"""Doublings after which a run has forgotten its start: 2^110 updates, for any direction that twice the precision sees move."""
 
 
 def build_model(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any, shape: tuple[int, ...] = ()) -> Model:
@@ -63,6 +69,8 @@ def build_model(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size:
         weight=0.5 * problem.count * problem.curvature,
         irreducible=problem.irreducible,
         moving=system.moving,
+        synchronise=system.synchronise,
+        period=system.period,
     )
     return varying_alike(model)
 
@@ -94,7 +102,8 @@ def unit_plus(increment: jax.Array) -> Twofold:
 def without_idle_directions(model: Model) -> Model:
     """The model with directions that never count, or never move, held still: they shall not overflow."""
     busy = model.weight * (model.initial + model.noise) > 0
-    return model.replace(increment=jnp.where(busy, model.increment, 0), kick=jnp.where(busy, model.kick, 0))
+    still = model.replace(increment=jnp.where(busy, model.increment, 0), kick=jnp.where(busy, model.kick, 0))
+    return still if model.synchronise is None else still.replace(synchronise=jnp.where(busy, model.synchronise, 0))
 
 
 def times(factor: jax.Array, value: jax.Array) -> jax.Array:

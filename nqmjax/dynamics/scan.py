@@ -19,7 +19,8 @@ from nqmjax._tools import check_steps, evaluate, require
 from nqmjax.dynamics.checks import check_run, check_shapes
 from nqmjax.dynamics.matrices import apply, dot
 from nqmjax.dynamics.model import build_model, risk_of_squares, start_state, times
-from nqmjax.optimizers import LinearOptimizer
+from nqmjax.dynamics.periodic import periodic_risk_curve
+from nqmjax.optimizers import LinearOptimizer, PeriodicOptimizer
 from nqmjax.problem import NoisyQuadratic
 
 
@@ -49,11 +50,12 @@ def risk_curve(
 
     Source: Zhang et al. 2019, eq. 3, 5 and 11.
     """
-    check_run(problem, optimizer, batch_size)
+    check_run(problem, optimizer, batch_size, periodic=True)
     check_steps("num_steps", num_steps)
     require(np.ndim(num_steps) == 0, "the shape of num_steps", np.shape(num_steps), "give one number")
     check_shapes(optimizer, batch_size=batch_size)
-    return evaluate(functools.partial(_risk_curve, num_steps=int(num_steps)), problem, optimizer, batch_size, dtype=dtype)
+    kernel = periodic_risk_curve if isinstance(optimizer, PeriodicOptimizer) else _risk_curve
+    return evaluate(functools.partial(kernel, num_steps=int(num_steps)), problem, optimizer, batch_size, dtype=dtype)
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")

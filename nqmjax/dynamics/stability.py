@@ -8,6 +8,7 @@ import numpy as np
 
 from nqmjax._tools import check_values, evaluate, numeric, require
 from nqmjax.dynamics.model import unit_plus
+from nqmjax.dynamics.periodic import map_of_period
 from nqmjax.dynamics.twofold import product
 from nqmjax.optimizers import LinearOptimizer, check_optimizer, hyperparameters, is_anchored, linear_system
 
@@ -20,6 +21,8 @@ def spectral_radius(optimizer: LinearOptimizer, curvature: Any) -> Any:
 
     Found by repeated squaring in twice the precision, so that roots that coincide cost no digits. The eigenvalue 1 of what
     never changes, the start to which weight decay pulls, does not count: the direction converges to where it rests.
+
+    Of an optimizer with a period it is the root of that of a whole period, per update.
 
     Args:
       optimizer: hyperparameters of any shape `S`.
@@ -35,7 +38,7 @@ def spectral_radius(optimizer: LinearOptimizer, curvature: Any) -> Any:
     >>> round(float(spectral_radius(HeavyBall(0.1, 0.81), curvature=1.0)), 12)  # complex roots: sqrt(momentum)
     0.9
     """
-    check_optimizer(optimizer)
+    check_optimizer(optimizer, periodic=True)
     values = numeric("curvature", curvature)
     check_values("curvature", values, np.isfinite(values) & (values >= 0), "give finite values that are not negative")
     radius = evaluate(_spectral_radius, optimizer, np.atleast_1d(values))
@@ -110,6 +113,9 @@ def _spectral_radius(optimizer: LinearOptimizer, curvature: Any) -> jax.Array:
         return matrix, exponent + jnp.ldexp(shift.astype(size.dtype), -level - 1)
 
     system = linear_system(optimizer, curvature)
-    matrix = unit_plus(system.increment[: system.moving, : system.moving])
+    matrix = unit_plus(system.increment) if system.period is None else map_of_period(system)
+    matrix = matrix[: system.moving, : system.moving]
     matrix, exponent = jax.lax.fori_loop(0, 64, square, (matrix, jnp.zeros_like(matrix.high[0, 0])))
-    return jnp.where((matrix.high == 0).all((0, 1)), 0.0, jnp.exp2(exponent))
+    radius = jnp.where((matrix.high == 0).all((0, 1)), 0.0, jnp.exp2(exponent))
+    radius = jnp.where(jnp.isnan(matrix.high).any((0, 1)), jnp.inf, radius)
+    return radius if system.period is None else radius ** (1 / system.period)

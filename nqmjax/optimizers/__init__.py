@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from nqmjax.optimizers.declaration import check_optimizer
     from nqmjax.optimizers.description import describe, describe_problem, provenance
     from nqmjax.optimizers.methods import QHM, SGD, HeavyBall, Nesterov
+    from nqmjax.optimizers.periodic import LocalSGD, Lookahead, PeriodicOptimizer
     from nqmjax.optimizers.weight_decay import L2, DecoupledWeightDecay
     from nqmjax.optimizers.wrappers import Averaged, Preconditioned
 
@@ -20,11 +21,13 @@ exports(
         "methods": ["SGD", "HeavyBall", "Nesterov", "QHM"],
         "wrappers": ["Preconditioned", "Averaged"],
         "weight_decay": ["L2", "DecoupledWeightDecay"],
+        "periodic": ["Lookahead", "LocalSGD"],
     },
     internal={
         "base": ["LinearSystem", "hyperparameters", "is_anchored", "linear_system"],
         "catalogue": ["TEMPLATES"],
         "declaration": ["check_optimizer"],
+        "periodic": ["PeriodicOptimizer"],
         "description": ["describe", "describe_problem", "provenance"],
     },
 )

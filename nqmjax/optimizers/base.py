@@ -57,7 +57,7 @@ class LinearOptimizer:
 
     def __init_subclass__(cls) -> None:
         dataclasses.dataclass(frozen=True, eq=False)(cls)
-        _register(cls)
+        register(cls)
 
     def __post_init__(self) -> None:
         """Make arrays of lists and tuples, which are many hyperparameters rather than one to a pytree."""
@@ -110,7 +110,7 @@ class LinearOptimizer:
         return jax.tree.unflatten(jax.tree.structure(self), [values.get(name, value) for name, value in known.items()])
 
 
-def _register(cls: type) -> None:
+def register(cls: type) -> None:
     """Make every field a child of a pytree node.
 
     Not with `jax.tree_util.register_dataclass`: tree structures of two such classes with the same field names compare
@@ -134,6 +134,9 @@ class LinearSystem:
 
     `increment` has shape `(m, m) + S + (n,)`, `kick`, `read` and `start` have `(m,) + S + (n,)`. The first `moving`
     variables move; if there is one more, it is `theta_0`, and its row of the increment and its kick are 0.
+
+    Of an optimizer with a period `x' = (I + synchronise) x` follows after every `period` updates; None else. The shapes are
+    those of the increment and `S + (1,)`.
     """
 
     increment: jax.Array
@@ -141,13 +144,15 @@ class LinearSystem:
     read: jax.Array
     start: jax.Array
     moving: int = dataclasses.field(metadata={"static": True})
+    synchronise: jax.Array | None = None
+    period: jax.Array | None = None
 
 
-def linear_system(optimizer: LinearOptimizer, curvature: Any, shape: tuple[int, ...] = ()) -> LinearSystem:
+def linear_system(optimizer: Any, curvature: Any, shape: tuple[int, ...] = ()) -> LinearSystem:
     """The linear system of `optimizer` along each direction.
 
     Args:
-      optimizer: hyperparameters of any shapes that broadcast with `shape` to a shape `S`.
+      optimizer: a linear one, or one with a period; hyperparameters of any shapes that broadcast with `shape` to a shape `S`.
       curvature: `h`, shape `(n,)`.
       shape: more axes than the hyperparameters have.
     """
@@ -163,7 +168,9 @@ def linear_system(optimizer: LinearOptimizer, curvature: Any, shape: tuple[int, 
     units = [tuple(unit) for unit in np.eye(len(start)).tolist()]
     pivot = next((i for i, unit in enumerate(units) if _is(1.0, optimizer.read(unit)) and _is(1.0, start[i])), 0)
     generic = tuple((0.618 * (i + 1)) % 1 for i in range(len(start)))
-    still = {i for i, change in enumerate(optimizer.change(generic, scale)) if _is(0.0, change) and i != pivot}
+    synchronise = getattr(optimizer, "synchronise", None)
+    changes = [optimizer.change(generic, scale), *([synchronise(generic)] if synchronise else [])]
+    still = {i for i in range(len(start)) if i != pivot and all(_is(0.0, change[i]) for change in changes)}
     others = [i for i in range(len(start)) if i != pivot and i not in still]
     constant = tuple(value if i in still else 0.0 for i, value in enumerate(start))
     basis = [tuple(0.0 if i in still else value for i, value in enumerate(start)), *(units[i] for i in others)]
@@ -180,10 +187,12 @@ def linear_system(optimizer: LinearOptimizer, curvature: Any, shape: tuple[int, 
 
     return LinearSystem(
         increment=jnp.stack([coordinates(optimizer.change(x, scale * curvature * x[0])) for x in basis], axis=1),
-        kick=coordinates(optimizer.change(tuple(0.0 for _ in start), scale)),
+        kick=coordinates(optimizer.change(tuple(0.0 for _ in start), scale * getattr(optimizer, "noise_scale", 1.0))),
         read=stack(optimizer.read(x) for x in basis),
         start=stack(float(i in (0, moving)) for i in range(len(basis))),
         moving=moving,
+        synchronise=jnp.stack([coordinates(synchronise(x)) for x in basis], axis=1) if synchronise else None,
+        period=jnp.broadcast_to(optimizer.period, (*shape[:-1], 1)) if synchronise else None,
     )
 
 
@@ -210,7 +219,7 @@ def hyperparameters(optimizer: LinearOptimizer) -> dict[str, Any]:
     paths: list[list[str]] = []
     for path, _ in jax.tree_util.tree_leaves_with_path(optimizer):
         paths.append([str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in path])
-    short = ["_".join(key for key in keys if key != "optimizer") for keys in paths]
+    short = ["_".join(key for key in keys if key not in ("optimizer", "inner")) for keys in paths]
     outermost = {name: min(len(keys) for keys, other in zip(paths, short, strict=True) if other == name) for name in short}
     names = [name if len(keys) == outermost[name] else ".".join(keys) for keys, name in zip(paths, short, strict=True)]
     return dict(zip(names, jax.tree.leaves(optimizer), strict=True))

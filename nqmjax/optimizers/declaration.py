@@ -21,6 +21,7 @@ import numpy as np
 
 from nqmjax._tools import check_values, is_traced, numeric, precision, require, shown
 from nqmjax.optimizers.base import LinearOptimizer, hyperparameters, linear_system
+from nqmjax.optimizers.periodic import PeriodicOptimizer, check_periods
 from nqmjax.optimizers.weight_decay import DecoupledWeightDecay
 
 RANGES = {
@@ -42,8 +43,18 @@ EACH, TOGETHER = 2, 12
 """Pairs of points at which each variable is tried alone, and all of them together."""
 
 
-def check_optimizer(optimizer: LinearOptimizer) -> None:
-    """Raise `ValueError` for a hyperparameter that is not a number or outside its range, or a law that does not hold."""
+def check_optimizer(optimizer: Any, periodic: bool = False) -> None:
+    """Raise `ValueError` for a hyperparameter that is not a number or outside its range, or a law that does not hold.
+
+    One with a period is refused unless `periodic`.
+    """
+    if isinstance(optimizer, PeriodicOptimizer):
+        remedy = "this question knows no synchronisations; risk, risk_curve, steps_to_target, sweep and tune do"
+        require(periodic, "optimizer", shown(optimizer), remedy)
+        for part, name in ((optimizer.inner, "inner"), (optimizer.outer, "outer")):
+            require(isinstance(part, LinearOptimizer), name, shown(part), "give a linear optimizer, for example SGD(0.1)")
+            check_optimizer(part)
+        return check_periods(optimizer)
     require(isinstance(optimizer, LinearOptimizer), "optimizer", optimizer, "give one, for example SGD(0.1)")
     ours = _check_fields(optimizer)
     for name, value in hyperparameters(optimizer).items():
@@ -64,6 +75,9 @@ def _check_fields(optimizer: LinearOptimizer) -> bool:
         if isinstance(value, LinearOptimizer):
             require(field.name not in RANGES, field.name, value, "give a number or an array of numbers")
             ours &= _check_fields(value)
+        elif wraps and isinstance(value, PeriodicOptimizer):
+            remedy = "it cannot be wrapped: wrap its inner optimizer"
+            raise ValueError(f"{field.name} is {shown(value)}: {remedy}")
         elif wraps:
             name = type(optimizer).__name__
             raise ValueError(

@@ -59,8 +59,8 @@ def optimizer_name(optimizer: Any) -> str:
         return optimizer_name(optimizer.optimizer)
     if type(optimizer) in ADDED:
         return f"{optimizer_name(optimizer.optimizer)} + {ADDED[type(optimizer)]}"
-    inner = [value for value in vars(optimizer).values() if isinstance(value, LinearOptimizer)]
-    return NAMES.get(type(optimizer), type(optimizer).__name__) + (f"({optimizer_name(inner[0])})" if inner else "")
+    inner = [optimizer_name(value) for value in vars(optimizer).values() if isinstance(value, LinearOptimizer)]
+    return NAMES.get(type(optimizer), type(optimizer).__name__) + (f"({', '.join(inner)})" if inner else "")
 
 
 def rate_units(problem: NoisyQuadratic) -> str:

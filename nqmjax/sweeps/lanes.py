@@ -9,19 +9,19 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from nqmjax._tools import check_choice, check_dtype, check_steps, precision, require
+from nqmjax._tools import check_dtype, check_steps, precision, require
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
-from nqmjax.target import MAX_STEPS, StepsToTarget, search
+from nqmjax.target import MAX_STEPS, StepsToTarget, check_rule, search
 
 CHUNK = 64
 """Lanes of one call of the compiled search; all calls have this many, so that it is compiled once."""
 
 
-def check_search(max_steps: Any, rule: str, dtype: Any) -> None:
+def check_search(optimizer: Any, max_steps: Any, rule: str, dtype: Any) -> None:
     """Check the options of `search_lanes`."""
     check_steps("max_steps", max_steps, MAX_STEPS)
-    check_choice("rule", rule, ["first", "stays"])
+    check_rule(rule, optimizer)
     check_dtype(dtype)
     require(np.ndim(max_steps) == 0, "the shape of max_steps", np.shape(max_steps), "give a number")
 

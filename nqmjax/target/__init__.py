@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from nqmjax._tools import exports
 
 if TYPE_CHECKING:
-    from nqmjax.target.search import search, steps_to_target
+    from nqmjax.target.search import check_rule, search, steps_to_target
     from nqmjax.target.table import MAX_STEPS, Status, StepsToTarget
 
 exports(
@@ -30,7 +30,7 @@ exports(
         "table": ["StepsToTarget", "Status"],
     },
     internal={
-        "search": ["search"],
+        "search": ["check_rule", "search"],
         "table": ["MAX_STEPS"],
     },
 )

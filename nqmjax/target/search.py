@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqmjax._tools import check_choice, check_steps, check_target, evaluate, is_traced
+from nqmjax._tools import check_choice, check_steps, check_target, evaluate, is_traced, require
 from nqmjax.dynamics import build_model, centred, check_run, check_shapes, without_idle_directions
-from nqmjax.optimizers import LinearOptimizer
+from nqmjax.optimizers import LinearOptimizer, PeriodicOptimizer
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.target.compiled import map_lanes
 from nqmjax.target.first import first_passage
 from nqmjax.target.last import last_passage
+from nqmjax.target.periodic import periodic_passage
 from nqmjax.target.table import MAX_STEPS, Status, StepsToTarget, rounding
 
 __all__ = ["MAX_STEPS", "Status", "StepsToTarget", "steps_to_target"]
@@ -62,16 +63,23 @@ def steps_to_target(
 
     Source: the question is that of Zhang et al. 2019, section 3.7; the method is nqmjax's own.
     """
-    check_run(problem, optimizer, batch_size)
+    check_run(problem, optimizer, batch_size, periodic=True)
     check_target(target)
     check_steps("max_steps", max_steps, MAX_STEPS)
-    check_choice("rule", rule, ["first", "stays"])
+    check_rule(rule, optimizer)
     check_shapes(optimizer, batch_size=batch_size, target=target, max_steps=max_steps)
     outermost = not is_traced(problem, optimizer, batch_size, target, max_steps)
     if not is_traced(max_steps):
         max_steps = np.asarray(max_steps, np.uint32)
     kernel = functools.partial(_broadcast_steps, stays=rule == "stays", outermost=outermost)
     return evaluate(kernel, problem, optimizer, batch_size, target, max_steps, dtype=dtype)
+
+
+def check_rule(rule: str, optimizer: Any) -> None:
+    """Raise `ValueError` for a rule that is unknown, or that is not for this optimizer."""
+    check_choice("rule", rule, ["first", "stays"])
+    known = rule == "first" or not isinstance(optimizer, PeriodicOptimizer)
+    require(known, "rule", repr(rule), "of an optimizer with a period only the first passage is known: give 'first'")
 
 
 @functools.partial(jax.jit, static_argnames=("stays", "outermost"))
@@ -109,11 +117,12 @@ def search(
       `StepsToTarget` of arrays of shape `(lanes, b)`.
     """
     integer = jax.dtypes.canonicalize_dtype(jnp.int64)
-    walk = last_passage if stays else first_passage
 
     def steps_of(problem: Any, lane: Any) -> StepsToTarget:
         optimizer, batch_size, target, max_steps = lane
-        model = centred(without_idle_directions(build_model(problem, optimizer, 1.0)))
+        model = without_idle_directions(build_model(problem, optimizer, 1.0))
+        walk = periodic_passage if model.period is not None else last_passage if stays else first_passage
+        model = model if model.period is not None else centred(model)
         dtype = model.weight.dtype
         batch_size, max_steps = jnp.asarray(batch_size, dtype), jnp.minimum(max_steps, MAX_STEPS).astype(integer)
         # In units of the initial risk or the target, whichever is larger, no start is too large for the precision.
