@@ -305,22 +305,25 @@ def periodic_cells(rng, kind, groups, cells):
     return problem, optimizer, batch, (name, outer, rate, momenta, high, slow, period, workers)
 
 
-def periodic_curves(problem, batch, settings, horizon):
-    """Risks `(cells, horizon + 1)` by the recursion of second moments, in NumPy: parameter, momentum, slow weights, theirs."""
-    inner, outer, rate, beta, high, slow, period, workers = settings
-    a, b, o, s = (value[:, None, None] for value in (rate, beta, high, slow))
-    h = problem.curvature
-    theta, m, phi, v = np.broadcast_to(np.eye(4)[:, None, None], (4, len(rate), len(h), 4))
-    gradient = h[:, None] * theta
-    moved = b * m + gradient
+def periodic_maps(h, settings):
+    """Maps of an update and of a synchronisation, and the kick: of parameter, momentum, slow weights and their momentum."""
+    inner, outer, *values = settings
+    a, b, o, s = (value[:, None, None] for value in values)
+    theta, m, phi, v = np.broadcast_to(np.eye(4)[:, None, None], (4, len(a), len(h), 4))
+    gradient, unit = h[:, None] * theta, np.ones((1, len(h)))
+    moved, away = b * m + gradient, phi - theta
     step = gradient + b * moved if inner == "Nesterov" else moved
-    matrix = np.stack([theta - a * step, moved, phi, v], axis=-2)
-    first = -a[..., 0] * (1 + b[..., 0] if inner == "Nesterov" else 1)
-    kick = np.stack(np.broadcast_arrays(first, 1.0, 0.0, 0.0), axis=-1) * np.ones((1, len(h), 1))
-    away = phi - theta
     push = s * v + away if outer != "SGD" else away
     jump = phi - o * (away + s * push if outer == "Nesterov" else push)
-    synchronise = np.stack([jump, m, jump, push], axis=-2)
+    kicked = -(a * (1 + b) if inner == "Nesterov" else a)[..., 0] * unit
+    kick = np.stack([kicked, np.ones_like(kicked), 0 * kicked, 0 * kicked], axis=-1)
+    return np.stack([theta - a * step, moved, phi, v], axis=-2), np.stack([jump, m, jump, push], axis=-2), kick
+
+
+def periodic_curves(problem, batch, settings, horizon):
+    """Risks `(cells, horizon + 1)` by the recursion of second moments, in NumPy."""
+    h, (*method, period, workers) = problem.curvature, settings
+    matrix, synchronise, kick = periodic_maps(h, method)
     added = (problem.noise / (batch * workers)[:, None])[..., None, None] * kick[..., :, None] * kick[..., None, :]
     start = np.array([1.0, 0.0, 1.0, 0.0])
     moments = np.broadcast_to(problem.initial[:, None, None] * np.outer(start, start), added.shape)

@@ -30,8 +30,8 @@ class Model:
     weight: jax.Array
     irreducible: jax.Array
     moving: int = dataclasses.field(metadata={"static": True})
-    synchronise: jax.Array | None = None
-    period: jax.Array | None = None
+    synchronise: Any = None
+    period: Any = None
 
     @property
     def anchored(self) -> bool:

@@ -25,16 +25,18 @@ LEVELS = 32
 
 def map_of_period(system: Model | LinearSystem) -> Twofold:
     """The map `P` of a period."""
-    return _period(system, unit_plus(system.increment), Twofold.of(jnp.zeros_like(system.increment)))[0]
+    nothing = Twofold.of(jnp.zeros_like(system.increment))
+    updates = repeated(unit_plus(system.increment), nothing, system.period.astype(jnp.uint32), LEVELS)
+    return synchronised(system, *updates)[0]
 
 
 def one_period(model: Model) -> tuple[Twofold, Twofold]:
     """The map of a period, and the second moments that its noise leaves."""
-    return _period(model, *moments_of_update(model))
+    return synchronised(model, *repeated(*moments_of_update(model), model.period.astype(jnp.uint32), LEVELS))
 
 
-def _period(system: Any, matrix: Twofold, noise: Twofold) -> tuple[Twofold, Twofold]:
-    matrix, noise = repeated(matrix, noise, system.period.astype(jnp.uint32), LEVELS)
+def synchronised(system: Model | LinearSystem, matrix: Twofold, noise: Twofold) -> tuple[Twofold, Twofold]:
+    """A map and the second moments of its noise with a synchronisation behind them."""
     synchronise = unit_plus(system.synchronise)
     return product(synchronise, matrix), congruence(synchronise, noise)
 
@@ -55,8 +57,10 @@ def periodic_risk(problem: Any, optimizer: Any, batch_size: Any, steps: Any) -> 
     steps = jnp.asarray(steps).astype(jnp.uint32)
     model = without_idle_directions(build_model(problem, optimizer, batch_size, steps.shape))
     period, steps = model.period.astype(jnp.uint32), jnp.broadcast_to(steps, model.noise.shape[:-1])[..., None]
-    matrix, noise = repeated(*one_period(model), steps // period, LEVELS)
-    last, added = repeated(*moments_of_update(model), steps % period, LEVELS)
+    several = functools.partial(repeated, *moments_of_update(model), levels=LEVELS)
+    updates = jax.vmap(several)(jnp.stack([period, steps % period]))  # both at once: compiled once
+    whole, (last, added) = (jax.tree.map(lambda part, i=i: part[i], updates) for i in range(2))
+    matrix, noise = repeated(*synchronised(model, *whole), steps // period, LEVELS)
     return risk_of_moments(model, product(last, matrix), congruence(last, noise) + added)
 
 

@@ -144,8 +144,8 @@ class LinearSystem:
     read: jax.Array
     start: jax.Array
     moving: int = dataclasses.field(metadata={"static": True})
-    synchronise: jax.Array | None = None
-    period: jax.Array | None = None
+    synchronise: Any = None
+    period: Any = None
 
 
 def linear_system(optimizer: Any, curvature: Any, shape: tuple[int, ...] = ()) -> LinearSystem:
@@ -207,7 +207,7 @@ def _is(number: float, value: Any) -> bool:
     return isinstance(value, int | float) and value == number
 
 
-def hyperparameters(optimizer: LinearOptimizer) -> dict[str, Any]:
+def hyperparameters(optimizer: Any) -> dict[str, Any]:
     """Names and values of all hyperparameters, those of wrapped optimizers included.
 
     Where a name stands twice, the outermost keeps it and the others are named by their path, as in "optimizer.decay".

@@ -5,6 +5,9 @@ next, so that the least of a period bounds the noise of all later updates. And t
 of the sums of successive iterates, over the updates of a period, are quadratic forms of the state at its start, so that
 `nqmjax.dynamics.intervals` bounds the bias over any number of periods as over updates. Where both together stay above the
 target, that many periods are passed at once. Each crossing is met by walking, and therefore exact.
+
+What weight decay of the inner optimizer leaves of the bias is the same at all phases: the point where it rests is one that
+synchronisations do not move.
 """
 
 from typing import Any, NamedTuple
@@ -12,8 +15,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nqmjax.dynamics import Model, Position, Span, look_ahead, period_span, quadratic, sandwich, update
-from nqmjax.target.table import GROWTH, MAX_LOOKS, StepsToTarget, crossing_time, floor_log2, huge, result, rounding
+from nqmjax.dynamics import Model, Position, Span, look_ahead, period_span, quadratic, sandwich, settle, update
+from nqmjax.target.table import FOREVER, GROWTH, MAX_LOOKS, StepsToTarget, crossing_time, floor_log2, huge, result, rounding
 
 LEVELS = 31
 """Doublings of the longest hop, `2^30` periods."""
@@ -56,6 +59,7 @@ class _Question(NamedTuple):
 
     model: Model
     hops: _Hop
+    ever: Span | None
     period: jax.Array
     batch_size: jax.Array
     target: jax.Array
@@ -66,8 +70,16 @@ class _Question(NamedTuple):
         return (walk.steps < jnp.inf) | (walk.run.time >= self.max_steps) | self.hopeless(walk)
 
     def hopeless(self, walk: _Walk) -> jax.Array:
-        """Which batch sizes have too much noise at every phase."""
-        return walk.least / self.batch_size > self.target
+        """Which batch sizes have too much noise at every phase, or with it a bias that stays."""
+        if self.ever is None:
+            return walk.least / self.batch_size > self.target
+        bias = settle(self.model, self.ever, self.position(walk)).lower
+        return walk.least / self.batch_size + jnp.nan_to_num(bias) > self.target + rounding(self.target)
+
+    def position(self, walk: _Walk) -> Position:
+        """Where the run stands, without its noise."""
+        state = jnp.concatenate([walk.run.state, jnp.zeros_like(walk.run.state)], axis=1)
+        return Position(state, walk.run.bias, walk.run.noise)
 
     def going_on(self, walk: _Walk) -> jax.Array:
         """Whether the search goes on."""
@@ -112,10 +124,7 @@ class _Question(NamedTuple):
         """Look `2^level` periods ahead, go there if nothing is missed, and next time look twice or half as far."""
         level = jnp.minimum(walk.level, floor_log2(self.room(walk)))
         hop = jax.tree.map(lambda entry: jax.lax.dynamic_index_in_dim(entry, level, keepdims=False), self.hops)
-        here = Position(
-            jnp.concatenate([walk.run.state, jnp.zeros_like(walk.run.state)], axis=1), walk.run.bias, walk.run.noise
-        )
-        ahead = look_ahead(self.model, hop.span, here)
+        ahead = look_ahead(self.model, hop.span, self.position(walk))
         largest = jnp.where(self.over(walk), 0, self.batch_size).max()
         clear = ahead.lower + walk.least / largest > self.target + rounding(self.target)
         tame = ahead.end.bias < jnp.minimum(GROWTH * jnp.maximum(self.target, walk.run.bias), huge(self.model))
@@ -145,7 +154,8 @@ def periodic_passage(model: Model, batch_size: jax.Array, target: jax.Array, max
         return _Hop(hop.span.doubled(), hop.noise + sandwich(hop.span.increment, hop.noise)), hop
 
     _, hops = jax.lax.scan(double, _Hop(span, noise), length=LEVELS)
-    question = _Question(model, hops, period, batch_size, target, max_steps)
+    ever = jax.lax.fori_loop(0, FOREVER, lambda _, span: span.doubled(), span) if model.anchored else None
+    question = _Question(model, hops, ever, period, batch_size, target, max_steps)
     walk = jax.lax.while_loop(question.going_on, question.step, _start(model, batch_size, target, max_steps))
     followed = max_steps >= walk.run.time
     proven = (question.hopeless(walk) & followed) | (target <= 0)
@@ -166,7 +176,7 @@ def periodic_passage_by_steps(model: Model, batch_size: jax.Array, target: jax.A
     period = model.period[0].astype(max_steps.dtype)
     span, noise = period_span(model, MAX_UPDATES)
     none = jax.tree.map(lambda entry: entry[None], _Hop(span, noise))
-    question = _Question(model, none, period, batch_size, target, max_steps)
+    question = _Question(model, none, None, period, batch_size, target, max_steps)
 
     def going_on(walk: _Walk) -> jax.Array:
         done = (walk.steps < jnp.inf) | (walk.run.time >= max_steps)
