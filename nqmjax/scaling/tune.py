@@ -51,7 +51,8 @@ def tune(
     Args:
       problem: the quadratic.
       template: an optimizer with scalar hyperparameters. Its learning_rate, momentum, decay and nu are tuned, whatever
-        their values; all others keep theirs.
+        their values; all others keep theirs: a preconditioner's power, the strength of weight decay (without what decay does
+        for generalization 0 is best), periods, pulls, outer hyperparameters.
       batch_size: examples per update, a number or a 1-D array.
       target: risk to reach.
       fixed: names of hyperparameters to leave at the template's values.

@@ -40,6 +40,10 @@ def steps_to_target(
     A search takes at most some 65,000 looks ahead (`OUT_OF_STEPS` if that is not enough): whatever the run does, a first
     passage within 40,000 updates is found, and a later one unless the risk oscillates close above the target all the way.
 
+    Under weight decay the bias does not vanish: a target below what remains is `NEVER` reached. Of an optimizer with a period
+    (`Lookahead`, `LocalSGD`) inner updates are counted, only rule "first" is known, and at most 2^20 updates are followed one
+    by one: periods of 10^5 updates and more may be too long for that, and then the status is `OUT_OF_STEPS`.
+
     Args:
       problem: the quadratic.
       optimizer: hyperparameters of any shapes that broadcast with the arguments below.
