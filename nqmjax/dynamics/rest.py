@@ -13,19 +13,23 @@ by more than `U = sqrt(sum_j psi_j^2)`, which the sums of a span of `2^62` updat
 
     (|phi_inf| - U)^2  <=  phi_j^2  <=  (|phi_inf| + U)^2      for all j >= 0.
 
-`U` shrinks like the iterate itself. A direction that such a span does not bring to its end has a `U` of more than
-`2^31` times the way to go.
+`U` shrinks like the iterate itself. A direction that such a span does not bring to its end, because it is slow, has a `U`
+of more than `2^31` times the way to go. At the very edge of stability there is no end, but a swing that never dies: that is
+seen by what is left of the sum of squared differences there, and nothing is known of such a direction.
 """
 
 import jax
 import jax.numpy as jnp
 
 from nqmjax.dynamics.intervals import Interval, Position, Span, look_ahead, sums_of_squares
-from nqmjax.dynamics.matrices import act, dot, solve
+from nqmjax.dynamics.matrices import act, dot, quadratic, solve
 from nqmjax.dynamics.model import Model
 
 ACCURATE = 1e-6
 """The share of the drive that a solution may leave."""
+
+SWING = 1e-6
+"""The sum of squared differences, relative to the square of what is read, above which a direction has not come to rest."""
 
 
 def centred(model: Model) -> Model:
@@ -59,5 +63,9 @@ def settle(model: Model, ever: Span, here: Position) -> Interval:
     squares = sums_of_squares(ever, away[:, None]).sum(0) + 2 * dot(model.read, away) ** 2
     farthest, at_end = jnp.sqrt(squares) / 2, jnp.abs(dot(model.read, end))
     weight = model.weight * model.initial
+    size = dot(jnp.abs(model.read), jnp.abs(end)) ** 2
+    swings = ~(quadratic(ever.sums[:, :, 0], end) <= SWING * size)
+    farthest = jnp.where(swings, jnp.inf, farthest)
     lower, upper = jnp.maximum(at_end - farthest, 0) ** 2, (at_end + farthest) ** 2
+    lower, upper = jnp.where(weight > 0, lower, 0), jnp.where(weight > 0, upper, 0)
     return Interval(rest.end, (weight * lower).sum(), (weight * upper).sum())

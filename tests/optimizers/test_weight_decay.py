@@ -82,6 +82,16 @@ def test_steps_to_target_against_brute_force():
         assert settled.all()
 
 
+def test_a_swing_that_never_dies_is_no_rest():
+    """At the very edge of stability the average is below the target for good, or not, but not above it for ever."""
+    problem, edge = nq.from_spectrum([1.0], noise=0.0), 2 / (1 + STRENGTH)
+    optimizer = nq.DecoupledWeightDecay(nq.Averaged(nq.SGD(edge), 0.99), STRENGTH)
+    curve = nq.risk_curve(problem, optimizer, 1, 2000)
+    targets = curve[-2:].mean() * np.array([1.0, 1.1])
+    found = nq.steps_to_target(problem, optimizer, 1, targets, rule="stays")
+    assert (found.status != Status.NEVER).all()
+
+
 def test_a_system_linear_in_its_state():
     """The reading of the declaration, for each of the wrappers."""
     rng = np.random.default_rng(3)
