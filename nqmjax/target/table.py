@@ -49,10 +49,14 @@ class StepsToTarget(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Spans of `2^l` updates for `l = 0 .. top`, and the two parts of the risk after `2^l` updates from the start."""
+    """Spans of `2^l` updates for `l = 0 .. top`, and the two parts of the risk after `2^l` updates from the start.
+
+    `enough` and `overflow` tell why there are no more.
+    """
 
     spans: Span
     top: jax.Array
+    enough: jax.Array
     overflow: jax.Array
     bias: jax.Array
     noise: jax.Array
@@ -90,8 +94,8 @@ def climb(model: Model, levels: int, enough: Callable[[jax.Array, Position], jax
     spans = jax.tree.map(lambda row: jnp.zeros((levels, *row.shape), row.dtype), span)
     unknown, false = jnp.full(levels, jnp.inf, model.weight.dtype), jnp.zeros((), bool)
     carry = (jnp.zeros((), jnp.int32), span, spans, unknown, unknown, false, false)
-    level, _, spans, bias, noise, _, overflow = jax.lax.while_loop(going_on, square_once, carry)
-    return Table(spans, jnp.maximum(level - 1 - overflow, 0), overflow, bias, noise)
+    level, _, spans, bias, noise, stop, overflow = jax.lax.while_loop(going_on, square_once, carry)
+    return Table(spans, jnp.maximum(level - 1 - overflow, 0), stop & ~overflow, overflow, bias, noise)
 
 
 def result(model: Model, steps: jax.Array, crossing: jax.Array, proven: jax.Array, exploded: jax.Array) -> StepsToTarget:
@@ -110,12 +114,12 @@ def _still(model: Model) -> jax.Array:
     for _ in range((len(model.read) - 1).bit_length()):
         span = span.doubled()
     kicks = quadratic(span.sums[:, :, 0] + span.sums[:, :, 1], model.kick)
-    return ((span.sums[0, 0, 0] == 0) & (kicks == 0)).all()
+    return ((quadratic(span.sums[:, :, 0], model.start) == 0) & (kicks == 0)).all()
 
 
 def _unstable(model: Model) -> jax.Array:
     """Whether the powers of a direction that counts grow without bound."""
-    return (unstable(model.increment) & (model.weight > 0)).any()
+    return (unstable(model.inner) & (model.weight > 0)).any()
 
 
 def crossing_time(steps: jax.Array, before: jax.Array, after: jax.Array, target: jax.Array) -> jax.Array:
