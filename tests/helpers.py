@@ -289,10 +289,10 @@ OUTER = {
 }
 
 
-def periodic_cells(rng, kind, groups, cells):
+def periodic_cells(rng, kind, groups, cells, inner=None, outer=None):
     """Cells of one problem and one structure: inner momentum or none, a period, a pull or an outer optimizer."""
     problem = random_problem(rng, groups)
-    name, outer = rng.choice(["HeavyBall", "Nesterov"]), rng.choice([*OUTER])
+    name, outer = inner or rng.choice(["HeavyBall", "Nesterov"]), outer or rng.choice([*OUTER])
     rate = 10 ** rng.uniform(-4, 0.4, cells) / problem.curvature[0]
     momenta, slow = ((1 - 10 ** rng.uniform(-2, 0, cells)) * (rng.random(cells) < 0.7) for _ in range(2))
     period = np.round(10 ** rng.uniform(0, 2, cells))
@@ -339,10 +339,10 @@ def periodic_curves(problem, batch, settings, horizon):
     return np.where(np.isnan(risks), np.inf, risks)
 
 
-def compare_periodic(kind, seed, cells=25, groups=8, horizon=5000):
+def compare_periodic(kind, seed, cells=25, groups=8, horizon=5000, inner=None):
     """First passages of random cells of Lookahead or LocalSGD against brute force over `horizon` updates, and their risks."""
     rng = np.random.default_rng([seed, 2, *map(ord, kind)])
-    problem, optimizer, batch, settings = periodic_cells(rng, kind, groups, cells)
+    problem, optimizer, batch, settings = periodic_cells(rng, kind, groups, cells, inner)
     curves = periodic_curves(problem, batch, settings, horizon)
     steps = rng.integers(0, horizon, cells)
     known, risks = curves[np.arange(cells), steps], nq.risk(problem, optimizer, batch, steps)

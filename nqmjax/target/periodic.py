@@ -169,19 +169,3 @@ def _start(model: Model, batch_size: jax.Array, target: jax.Array, max_steps: ja
     steps = jnp.where(target > 0, steps, jnp.inf)
     none = jnp.zeros((), jnp.int32)
     return _Walk(run, steps, steps, jnp.full_like(run.noise, -jnp.inf), none, none, none)
-
-
-def periodic_passage_by_steps(model: Model, batch_size: jax.Array, target: jax.Array, max_steps: jax.Array) -> StepsToTarget:
-    """The same without hops: slow, and the one to trust."""
-    period = model.period[0].astype(max_steps.dtype)
-    span, noise = period_span(model, MAX_UPDATES)
-    none = jax.tree.map(lambda entry: entry[None], _Hop(span, noise))
-    question = _Question(model, none, None, period, batch_size, target, max_steps)
-
-    def going_on(walk: _Walk) -> jax.Array:
-        done = (walk.steps < jnp.inf) | (walk.run.time >= max_steps)
-        return ~done.all() & (walk.run.bias < huge(model))
-
-    walk = jax.lax.while_loop(going_on, question.update, _start(model, batch_size, target, max_steps))
-    exploded = ~(walk.run.bias < huge(model))
-    return result(model.replace(increment=span.increment), walk.steps, walk.crossing, walk.steps < 0, exploded)
