@@ -3,7 +3,8 @@
 The way of the data, with the names in the order in which one meets them:
 
     problem      NoisyQuadratic, power_law, from_spectrum, read_spectrum; problem.quantize
-    optimizer    SGD, HeavyBall, Nesterov, QHM; the wrappers Preconditioned and Averaged; LinearOptimizer for your own;
+    optimizer    SGD, HeavyBall, Nesterov, QHM; the wrappers Preconditioned, Averaged, L2, DecoupledWeightDecay;
+                 Lookahead and LocalSGD, which synchronise every so many updates; LinearOptimizer for your own;
                  by a closure Adam, AdamW, RMSprop, SignSGD, Lion
     dynamics     risk (any number of steps at once), risk_curve (every step), stationary_risk, spectral_radius, stability_edge
     questions    steps_to_target, sweep, tune
@@ -38,7 +39,19 @@ if TYPE_CHECKING:
     from nqmjax.bounds import bayes_bound, bayes_examples, flat_prior_bound
     from nqmjax.dynamics import risk, risk_curve, spectral_radius, stability_edge, stationary_risk
     from nqmjax.nonlinear import Adam, AdamW, Lion, RMSprop, SignSGD, monte_carlo, precondition
-    from nqmjax.optimizers import QHM, SGD, Averaged, HeavyBall, LinearOptimizer, Nesterov, Preconditioned
+    from nqmjax.optimizers import (
+        L2,
+        QHM,
+        SGD,
+        Averaged,
+        DecoupledWeightDecay,
+        HeavyBall,
+        LinearOptimizer,
+        LocalSGD,
+        Lookahead,
+        Nesterov,
+        Preconditioned,
+    )
     from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
     from nqmjax.scaling import critical_batch_size, noise_scale, read_observed, regimes, tune
     from nqmjax.schedules import Plan, optimize_schedule, run, steps_to_target_with_schedule
@@ -53,7 +66,19 @@ exports(
     public={
         "problem": ["NoisyQuadratic", "power_law", "from_spectrum"],
         "spectrum_files": ["read_spectrum"],
-        "optimizers": ["LinearOptimizer", "SGD", "HeavyBall", "Nesterov", "QHM", "Preconditioned", "Averaged"],
+        "optimizers": [
+            "LinearOptimizer",
+            "SGD",
+            "HeavyBall",
+            "Nesterov",
+            "QHM",
+            "Preconditioned",
+            "Averaged",
+            "L2",
+            "DecoupledWeightDecay",
+            "Lookahead",
+            "LocalSGD",
+        ],
         "dynamics": ["risk", "risk_curve", "stationary_risk", "spectral_radius", "stability_edge"],
         "target": ["steps_to_target", "StepsToTarget", "Status"],
         "sweeps": ["sweep"],

@@ -98,6 +98,13 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
     "Lion": (used(nq.Lion), {"learning_rate": (0.1, HYPER), "beta1": (0.9, HYPER), "beta2": (0.9, HYPER)}),
     "Preconditioned": (used(nq.Preconditioned), {"optimizer": (METHOD, THING), "power": (0.5, HYPER)}),
     "Averaged": (used(nq.Averaged), {"optimizer": (METHOD, THING), "decay": (0.9, HYPER)}),
+    "L2": (used(nq.L2), {"optimizer": (METHOD, THING), "strength": (0.1, HYPER)}),
+    "Lookahead": (used(nq.Lookahead), {"inner": (METHOD, THING), "period": (5, HYPER), "pull": (0.5, HYPER)}),
+    "LocalSGD": (
+        used(nq.LocalSGD),
+        {"inner": (METHOD, THING), "outer": (METHOD, THING), "period": (5, HYPER), "workers": (2, HYPER)},
+    ),
+    "DecoupledWeightDecay": (used(nq.DecoupledWeightDecay), {"optimizer": (METHOD, THING), "strength": (0.1, HYPER)}),
     "risk": (nq.risk, ON_PROBLEM | BATCH | STEPS | DTYPE),
     "risk_curve": (nq.risk_curve, ON_PROBLEM | BATCH | {"num_steps": (3, [*COUNT, [1, 2]])} | DTYPE),
     "stationary_risk": (nq.stationary_risk, ON_PROBLEM | BATCH | DTYPE),

@@ -8,13 +8,15 @@ if TYPE_CHECKING:
     from nqmjax.dynamics.checks import check_run, check_shapes
     from nqmjax.dynamics.doubling import risk, stationary_risk
     from nqmjax.dynamics.intervals import Position, Span, look_ahead, start_position
-    from nqmjax.dynamics.matrices import plus_unit, quadratic, squared_size
+    from nqmjax.dynamics.matrices import plus_unit, quadratic, sandwich, squared_size
     from nqmjax.dynamics.mean_field import Walk, begin, excess_of_groups, follow, map_runs
     from nqmjax.dynamics.model import Model, build_model, in_one_precision, without_idle_directions
+    from nqmjax.dynamics.periodic import period_span, update
     from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces, risks_of_pieces
+    from nqmjax.dynamics.rest import centred, for_ever, settle
     from nqmjax.dynamics.roots import unstable
     from nqmjax.dynamics.scan import risk_curve
-    from nqmjax.dynamics.stability import spectral_radius, stability_edge
+    from nqmjax.dynamics.stability import spectral_radius, stability_edge, steepest_curvature
 
 exports(
     __name__,
@@ -26,10 +28,13 @@ exports(
     internal={
         "checks": ["check_run", "check_shapes"],
         "intervals": ["Position", "Span", "look_ahead", "start_position"],
-        "matrices": ["plus_unit", "quadratic", "squared_size"],
+        "matrices": ["plus_unit", "quadratic", "sandwich", "squared_size"],
         "mean_field": ["Walk", "begin", "excess_of_groups", "follow", "map_runs"],
         "model": ["Model", "build_model", "in_one_precision", "without_idle_directions"],
+        "periodic": ["period_span", "update"],
         "pieces": ["doublings", "quick_risks_of_pieces", "risks_of_pieces"],
+        "rest": ["centred", "for_ever", "settle"],
         "roots": ["unstable"],
+        "stability": ["steepest_curvature"],
     },
 )
