@@ -289,6 +289,16 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
         },
     ),
     "read_observed": (nq.read_observed, {"path": ("x.csv", PATH)}),
+    "scaling.Observed": (
+        nq.scaling.Observed,
+        {
+            "batch_size": ([64, 128], [*POSITIVE, 64, [], [64], [64, 0.5], [[64, 128]]]),
+            "steps": ([900, 500], [*POSITIVE, [900], [900, 0], [900, math.inf]]),
+            "learning_rate": ([0.1, 0.2], ["a", 0.1, RAGGED, [0.1], [0.1, 0.0], [0.1, math.inf], {}]),
+            "standard_error": ([9, 5], ["a", 9, RAGGED, [9], [9, -5], [9, math.inf], {}]),
+            "label": ("adamw", [None, 3]),
+        },
+    ),
     "noise_scale": (
         nq.noise_scale,
         {"problem": (PROBLEM, THING), "second_moments": (1.0, ["a", math.nan, -1.0, RAGGED]), "definition": ("B_noise", WORD)},

@@ -7,7 +7,7 @@ from nqmjax._tools import exports
 if TYPE_CHECKING:
     from nqmjax.scaling.critical import CriticalBatchSize, critical_batch_size, noise_scale, regimes
     from nqmjax.scaling.curves import DEFINITIONS, scaling_curves
-    from nqmjax.scaling.observed import read_observed
+    from nqmjax.scaling.observed import Observed, read_observed
     from nqmjax.scaling.tune import TUNABLE, tune
 
 exports(
@@ -16,7 +16,7 @@ exports(
         "tune": ["tune"],
         "critical": ["critical_batch_size", "noise_scale", "regimes"],
         "curves": ["scaling_curves"],
-        "observed": ["read_observed"],
+        "observed": ["Observed", "read_observed"],
     },
     internal={
         "critical": ["CriticalBatchSize"],
