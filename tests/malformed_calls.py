@@ -289,6 +289,28 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
         },
     ),
     "read_observed": (nq.read_observed, {"path": ("x.csv", PATH)}),
+    "noise_scale_from_norms": (
+        nq.noise_scale_from_norms,
+        {
+            "batch_sizes": ([8, 64], [*NUMBER, 8, [8, 8], [0.5, 64], [8, 64, 512], [[8, 64]]]),
+            "square_norms": ([[5.0, 2.0]] * 40, [*NUMBER, 5.0, [5.0, 0.0], [5.0, -2.0], [math.inf, 2.0], [[2.0, 5.0]] * 40]),
+            "steps": (None, ["a", [0], RAGGED]),
+            "level": (0.9, [*NUMBER, 0.0, 1.0]),
+            "block": (2, ["a", math.nan, 0, 1.5, RAGGED]),
+            "seed": (0, COUNT),
+        },
+    ),
+    "scaling.scaling_curves": (
+        nq.scaling.scaling_curves,
+        {"problem": (PROBLEM, THING)}
+        | BATCH
+        | {
+            "target": (0.1, POSITIVE),
+            "optimizers": (["sgd"], [["nonsense"], "sgd", [], 3]),
+            "powers": ([0.0], [["a"], [2.0], [], 3]),
+        },
+    ),
+    "scaling.read_norms": (nq.scaling.read_norms, {"path": ("x.csv", PATH)}),
     "scaling.Observed": (
         nq.scaling.Observed,
         {

@@ -58,6 +58,7 @@ COMMANDS = {
     "batch-schedule": "When to raise the batch, and by how much: the best batch sizes for given rates.",
     "budget": "Best loss and best rate against batch size, for so many epochs or so many steps.",
     "transfer": "Batch times k: what rate, and how many steps? A recipe under each rule.",
+    "noise-scale": "The batch size at which noise and gradient matter alike, from a log of gradient norms.",
     "fit": "Fit a model of the loss to training runs, with intervals that are checked.",
     "predict": "The loss of training runs that nobody has made yet, with intervals.",
     "plan": "Which model size, batch size and number of updates, under these limits?",

@@ -45,6 +45,16 @@ def observed() -> str:
     return table("Updates to a loss of 0.15", "label,batch_size,steps", rows)
 
 
+def noise_log() -> str:
+    """Square norms |G|^2 + tr C / B of one device of 32 examples and the mean of eight, |G|^2 falling 40-fold, 8% of noise."""
+    draw, rows = random.Random(0), []
+    for step in range(0, 8000, 50):
+        square, variance = 4.0 * 40.0 ** -(step / 8000), 900.0 * 2.0 ** -(step / 8000)
+        for batch_size in (32, 256):
+            rows.append(f"{step},{batch_size},{(square + variance / batch_size) * draw.gauss(1, 0.08):.4f}")
+    return table("Squares of gradient norms: of one device, and of the mean of eight", "step,batch,square_norm", rows)
+
+
 def runs() -> str:
     """Losses L = 1.7 + 250 N^-0.34 + 8 (K / (1 + 64 / B))^-0.28, with 0.5% of noise, at four budgets of compute."""
     draw, rows = random.Random(0), []
@@ -101,6 +111,7 @@ EXAMPLES = {
     "observed": Example(
         "observed.csv", "steps that were counted", "nqmjax scaling --spectrum spectrum.csv --observed observed.csv", observed
     ),
+    "noise-log": Example("noise-log.csv", "norms of gradients", "nqmjax noise-scale noise-log.csv", noise_log),
     "grid": Example("grid.toml", "a sweep", "nqmjax sweep grid.toml", grid),
     "plan": Example("plan.csv", "a plan", "nqmjax transfer --plan plan.csv --to 256", plan),
     "runs": Example("runs.csv", "training runs", "nqmjax fit runs.csv", runs),

@@ -105,9 +105,9 @@ def read_observed(path: str | os.PathLike) -> list[Observed]:
     table.check("batch_size", lambda values: values >= 1, "give examples per update, at least 1")
     table.check("steps", lambda values: values > 0, "give a positive number of updates")
     for name in ("learning_rate", "standard_error"):
-        values = columns.get(name, np.empty(0))
+        values, remedy = columns.get(name, np.empty(0)), f"give a positive {POSITIVE[name]}, or leave the cell empty"
         for index in np.flatnonzero(~(np.isnan(values) | ((values > 0) & np.isfinite(values)))):
-            require(False, table.place(name, index), values[index], f"give a positive {POSITIVE[name]}, or leave the cell empty")
+            require(False, table.place(name, index), values[index], remedy)
     labels = np.array([label or path.stem for label in columns.pop("label", [""] * len(columns["steps"]))])
     chosen = {label: labels == label for label in dict.fromkeys(labels.tolist())}
     return [Observed(**{name: values[here] for name, values in columns.items()}, label=label) for label, here in chosen.items()]
