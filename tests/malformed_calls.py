@@ -289,6 +289,18 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
         },
     ),
     "read_observed": (nq.read_observed, {"path": ("x.csv", PATH)}),
+    "anchored_curve": (
+        nq.anchored_curve,
+        {
+            "observed": (([64, 256], [900, 300]), [*THING, ([64], [900, 300]), ([64, 256], [300, 900]), [CURVE, CURVE]]),
+            "optimizer": ("adamw", ["nonsense", 3, [], math.nan]),
+            "noise_scale": (None, ["a", math.nan, 0.0, -1.0, math.inf, RAGGED]),
+            "critical_batch_size": (None, ["a", math.nan, 0.0, -1.0, math.inf, RAGGED]),
+            "sharpness": (None, ["a", math.nan, 0.0, -1.0, math.inf, RAGGED]),
+            "level": (0.9, [*NUMBER, 0.0, 1.0]),
+            "seed": (0, COUNT),
+        },
+    ),
     "noise_scale_from_norms": (
         nq.noise_scale_from_norms,
         {

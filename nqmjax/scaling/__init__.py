@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING
 from nqmjax._tools import exports
 
 if TYPE_CHECKING:
-    from nqmjax.scaling.critical import CriticalBatchSize, critical_batch_size, noise_scale, regimes
+    from nqmjax.scaling.anchored import AnchoredCurve, Estimate, anchored_curve
+    from nqmjax.scaling.critical import CriticalBatchSize, critical_batch_size, regimes
     from nqmjax.scaling.curves import DEFINITIONS, scaling_curves
+    from nqmjax.scaling.habits import optimizer_name
+    from nqmjax.scaling.noise import noise_scale
     from nqmjax.scaling.norms import MeasuredNoise, noise_scale_from_norms, read_norms
     from nqmjax.scaling.observed import Observed, read_observed
     from nqmjax.scaling.tune import TUNABLE, tune
@@ -15,14 +18,18 @@ exports(
     __name__,
     public={
         "tune": ["tune"],
-        "critical": ["critical_batch_size", "noise_scale", "regimes"],
+        "anchored": ["anchored_curve"],
+        "critical": ["critical_batch_size", "regimes"],
+        "noise": ["noise_scale"],
         "curves": ["scaling_curves"],
         "norms": ["noise_scale_from_norms", "read_norms"],
         "observed": ["Observed", "read_observed"],
     },
     internal={
+        "anchored": ["AnchoredCurve", "Estimate"],
         "critical": ["CriticalBatchSize"],
         "curves": ["DEFINITIONS"],
+        "habits": ["optimizer_name"],
         "norms": ["MeasuredNoise"],
         "tune": ["TUNABLE"],
     },

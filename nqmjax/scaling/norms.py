@@ -247,4 +247,4 @@ def _bootstrap(sums: np.ndarray, counts: np.ndarray, length: int, seed: int) -> 
 def _check_unit(sizes: np.ndarray, means: np.ndarray, noises: np.ndarray) -> None:
     """Norms that surely rise with the batch size are not those of mean gradients."""
     rising = f"{means[0]:.3g} at batch size {sizes[0]:g} and {means[-1]:.3g} at {sizes[-1]:g}"
-    require(np.mean(noises <= 0) < 0.999, "the mean of square_norms", rising, f"they cannot rise: {UNIT}")
+    require(bool(np.mean(noises <= 0) < 0.999), "the mean of square_norms", rising, f"they cannot rise: {UNIT}")

@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from nqmjax._tools import TEXT, Columns, check_batch_size, check_values, input_file, numeric, read_table, require
 
@@ -106,8 +107,28 @@ def read_observed(path: str | os.PathLike) -> list[Observed]:
     table.check("steps", lambda values: values > 0, "give a positive number of updates")
     for name in ("learning_rate", "standard_error"):
         values, remedy = columns.get(name, np.empty(0)), f"give a positive {POSITIVE[name]}, or leave the cell empty"
-        for index in np.flatnonzero(~(np.isnan(values) | ((values > 0) & np.isfinite(values)))):
+        for index in np.flatnonzero(~(np.isnan(values) | ((values > 0) & np.isfinite(values)))).tolist():
             require(False, table.place(name, index), values[index], remedy)
     labels = np.array([label or path.stem for label in columns.pop("label", [""] * len(columns["steps"]))])
     chosen = {label: labels == label for label in dict.fromkeys(labels.tolist())}
     return [Observed(**{name: values[here] for name, values in columns.items()}, label=label) for label, here in chosen.items()]
+
+
+def as_observed(curve: Any) -> Observed:
+    """A measured curve from what may stand for one: `Observed`, a Dataset as `tune` returns it, or a pair of arrays.
+
+    Of a Dataset the batch sizes that reach the target count, and its `learning_rate` if it has one.
+    """
+    if isinstance(curve, Observed):
+        return curve
+    if isinstance(curve, xr.Dataset):
+        missing = [name for name in ("batch_size", "steps") if name not in curve.variables]
+        require(not missing, "observed", f"without {' and '.join(missing)}", "give a Dataset with both, as tune returns it")
+        dims = curve["steps"].dims
+        require(dims == ("batch_size",), "the dimensions of steps", dims, "select one curve over batch_size with .sel or .isel")
+        reached = np.isfinite(curve["steps"].values) & (curve["steps"].values > 0)
+        rates = curve["learning_rate"].values[reached] if "learning_rate" in curve else None
+        return Observed(curve["batch_size"].values[reached], curve["steps"].values[reached], rates)
+    pair = isinstance(curve, tuple | list) and len(curve) == 2 and not isinstance(curve[0], Observed)
+    require(pair, "observed", type(curve).__name__, "give Observed, one of what read_observed lists, or (batch_size, steps)")
+    return Observed(curve[0], curve[1])
