@@ -322,6 +322,25 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "powers": ([0.0], [["a"], [2.0], [], 3]),
         },
     ),
+    "scaling.recipes": (
+        nq.scaling.recipes,
+        {
+            "curve": (nq.anchored_curve(CURVE, "adamw"), [*THING, CURVE]),
+            "batch_size": ([256], [*NUMBER, 0.5, [], [[256]], math.inf]),
+            "reference": (64, ["a", math.nan, 0.5, [64, 128], RAGGED]),
+            "momentum": (0.9, [*POSITIVE, 1.0]),
+            "beta2": (0.9, [*POSITIVE, 1.0]),
+            "warmup": (0.9, [*POSITIVE, 1.0]),
+        },
+    ),
+    "scaling.Devices": (
+        nq.scaling.Devices,
+        {
+            "examples_per_second": (100.0, [*POSITIVE, 0.0, math.inf]),
+            "devices": (2, [*COUNT, 0]),
+            "per_device_batch": (32, [*POSITIVE, 0.5, math.inf]),
+        },
+    ),
     "scaling.read_norms": (nq.scaling.read_norms, {"path": ("x.csv", PATH)}),
     "scaling.Observed": (
         nq.scaling.Observed,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nqmjax.scaling.noise import noise_scale
     from nqmjax.scaling.norms import MeasuredNoise, noise_scale_from_norms, read_norms
     from nqmjax.scaling.observed import Observed, read_observed
+    from nqmjax.scaling.recipes import Devices, fastest, recipes
     from nqmjax.scaling.tune import TUNABLE, tune
 
 exports(
@@ -23,6 +24,7 @@ exports(
         "noise": ["noise_scale"],
         "curves": ["scaling_curves"],
         "norms": ["noise_scale_from_norms", "read_norms"],
+        "recipes": ["Devices", "recipes"],
         "observed": ["Observed", "read_observed"],
     },
     internal={
@@ -31,6 +33,7 @@ exports(
         "curves": ["DEFINITIONS"],
         "habits": ["optimizer_name"],
         "norms": ["MeasuredNoise"],
+        "recipes": ["fastest"],
         "tune": ["TUNABLE"],
     },
 )

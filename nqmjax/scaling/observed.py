@@ -74,6 +74,8 @@ class Observed:
         ends = self.batch_size.argmin(), self.batch_size.argmax()
         (low, high), (first, last) = (values[list(ends)] for values in (self.batch_size, self.steps))
         runs = f"{len(self)} run{'s' * (len(self) > 1)}"
+        if low == high:
+            return f"{self.label}: {runs}, batch size {low:.10g}, {np.median(self.steps):.10g} updates"
         return f"{self.label}: {runs}, batch size {low:.10g} to {high:.10g}, {first:.10g} to {last:.10g} updates"
 
 
@@ -98,7 +100,7 @@ def read_observed(path: str | os.PathLike) -> list[Observed]:
     ...     path = Path(folder, "runs.csv")
     ...     _ = path.write_text("label,batch_size,steps,lr\\nAdam,64,900,0.001\\nSGD,64,2000,\\nAdam,128,500,0.0014\\n")
     ...     read_observed(path)
-    [Adam: 2 runs, batch size 64 to 128, 900 to 500 updates, SGD: 1 run, batch size 64 to 64, 2000 to 2000 updates]
+    [Adam: 2 runs, batch size 64 to 128, 900 to 500 updates, SGD: 1 run, batch size 64, 2000 updates]
     """
     path = input_file(path, *TEXT)
     table = read_table(path, COLUMNS)

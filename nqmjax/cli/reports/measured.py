@@ -1,11 +1,12 @@
-"""Reports about what was measured on real networks: `nqmjax noise-scale`."""
+"""Reports about what was measured on real networks: `nqmjax noise-scale` and `nqmjax transfer`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import xarray as xr
 
-from nqmjax.cli.reports.text import COMMAND, columns_text, count_text, lines_of, report
-from nqmjax.scaling import MeasuredNoise
+from nqmjax.cli.reports.text import COMMAND, batch_text, columns_text, count_text, lines_of, report, wrap
+from nqmjax.scaling import AnchoredCurve, Devices, MeasuredNoise, fastest
 
 NOISE_NOTES = [
     "noise scale: tr C / |G|^2, the batch size at which the noise of a mean gradient is as large as the gradient. |G|^2: "
@@ -62,3 +63,101 @@ def noise_report(found: Mapping[str, MeasuredNoise]) -> str:
     body = columns_text("", list(found), columns)
     heading = "Noise scale from norms of gradients, in examples"
     return report(heading, {"command": COMMAND.get()}, body, lines_of([*notes, *NOISE_NOTES]))
+
+
+NO_VALUE = "-"
+LIMITS = ("overhead_20", "knee", "wasted")
+READ = [
+    "interval: of a tuned run, scatter included, if the law T^p = T_inf^p + (E/B)^p holds, and likewise for the rate. of "
+    "perfect: examples over those of perfect scaling, in which updates halve as the batch doubles. warm-up: updates, the "
+    "share given.",
+    "The target is that of the measured runs. Generalisation, and rates that something other than noise and curvature limits, "
+    "are not in the law: check the first run at a new batch size at half and at twice its rate.",
+]
+BETAS = (
+    "beta2: its average spans the same share of the run as at batch size {reference:.6g}; beta1 stays. Where noise dominates, "
+    "keeping beta2 as well costs up to 25% of the updates."
+)
+
+
+def recipes_report(
+    curves: Sequence[AnchoredCurve], names: Sequence[str], tables: Sequence[xr.Dataset], devices: Devices | None
+) -> str:
+    """What to run at other batch sizes, one table for each measured curve."""
+    parts, notes = [], list(READ)
+    for curve, name, table in zip(curves, names, tables, strict=True):
+        parts.append(wrap(f"{curve.observed!r}, {name}:" if name != curve.observed.label else f"{curve.observed!r}:"))
+        parts.append(_recipe_table(table))
+        parts.append(lines_of([*_limit_lines(curve, table), *_device_lines(curve, table, devices), *curve.remarks]))
+    if any("beta2" in table for table in tables):
+        notes.insert(1, BETAS.format(reference=tables[0].attrs["reference"]))
+    heading = f"Recipes at other batch sizes, with {100 * curves[0].level:.3g}% intervals"
+    return report(heading, {"command": COMMAND.get()}, *parts, lines_of(notes))
+
+
+def _recipe_table(table: xr.Dataset) -> str:
+    """A row for each batch size."""
+
+    def values(name: str, show: Callable[[float], str] = quantity_text) -> list[str]:
+        return [NO_VALUE if np.isnan(value) else show(value) for value in table[name].values]
+
+    def ends(name: str) -> list[str]:
+        return [interval_text(*pair) for pair in zip(table[f"{name}_lower"].values, table[f"{name}_upper"].values, strict=True)]
+
+    columns = {}
+    if "learning_rate" in table:
+        columns |= {"learning\nrate": values("learning_rate"), "rate's\ninterval": ends("learning_rate")}
+    columns |= {"updates": values("steps"), "updates'\ninterval": ends("steps"), "examples": values("examples", _large_text)}
+    columns["of\nperfect"] = values("overhead", "{:.2f}".format)
+    columns |= {name: values(name, "{:.5g}".format) for name in ("momentum", "beta2") if name in table}
+    columns["warm-up"] = values("warmup_steps")
+    if "minutes" in table:
+        columns |= {"minutes": values("minutes"), "minutes'\ninterval": ends("minutes")}
+        columns |= {"minutes\nsaved": values("minutes_saved"), "passes an\nupdate": values("passes", "{:.0f}".format)}
+    return columns_text("batch\nsize", [batch_text(batch) for batch in table.batch_size.values], columns)
+
+
+def _large_text(value: float) -> str:
+    """Examples, in millions or billions."""
+    for unit, name in ((1e9, "B"), (1e6, "M")):
+        if value >= unit:
+            return f"{value / unit:.3g}{name}"
+    return quantity_text(value)
+
+
+def _limit_lines(curve: AnchoredCurve, table: xr.Dataset) -> list[str]:
+    """Beyond which batch sizes more is wasted, and which of those asked for were not measured."""
+    lines, attrs = [], table.attrs
+    below, beyond = curve.unseen
+    if "wasted" in attrs and not below and not beyond:
+        words = [f"{quantity_text(attrs[name][0])} ({interval_text(*attrs[name][1:])})" for name in LIMITS]
+        lines.append(
+            "Beyond batch size {} a run needs more than 20% more examples than perfect scaling; the knee, where the fewest "
+            "updates and the fewest examples meet, is at {}; beyond {} more is wasted: a doubling saves less than 10% of the "
+            "updates.".format(*words)
+        )
+    largest, asked = curve.observed.batch_size.max(), table.batch_size.values.max()
+    if asked > largest and not curve.bounds_only:
+        times = f"{asked / largest:.3g} times the largest measured"
+        lines.append(f"Batch size {batch_text(asked)} is {times}: this is the law alone.")
+    return lines
+
+
+def _device_lines(curve: AnchoredCurve, table: xr.Dataset, devices: Devices | None) -> list[str]:
+    """How large a batch on these devices."""
+    if devices is None or curve.bounds_only:
+        return []
+    best = fastest(curve, devices)
+    if best is None:
+        return [
+            "At one speed for all batch sizes the time goes with the examples: on these devices larger batches only cost "
+            "time. How many examples they take at a time, --devices and --per-device-batch, says more."
+        ]
+    size, minutes = best
+    saved = float(curve.steps(table.attrs["reference"]).value) * float(devices.seconds(np.array(table.attrs["reference"]))) / 60
+    words = f"{quantity_text(minutes.value)} minutes ({interval_text(minutes.lower, minutes.upper)})"
+    return [
+        f"Shortest on these devices: batch size {size:.6g}, all of them in one pass, {words}, "
+        f"{quantity_text(saved - minutes.value)} less than at {table.attrs['reference']:.6g}. A smaller batch leaves devices "
+        "idle; a larger one takes several passes an update (gradient accumulation), and longer.",
+    ]
