@@ -8,7 +8,8 @@ The way of the data, with the names in the order in which one meets them:
     dynamics     risk (any number of steps at once), risk_curve (every step), stationary_risk, spectral_radius, stability_edge
     questions    steps_to_target, sweep, tune
     bounds       bayes_bound, flat_prior_bound, bayes_examples
-    batch size   critical_batch_size, noise_scale, regimes; read_observed, anchored_curve, noise_scale_from_norms
+    batch size   critical_batch_size, noise_scale, regimes; read_observed, anchored_curve,
+                 fit_problem, noise_scale_from_norms
     plans        Plan, run; optimize_schedule, steps_to_target_with_schedule
     by sampling  monte_carlo, with any optax optimizer; precondition
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from nqmjax.scaling import (
         anchored_curve,
         critical_batch_size,
+        fit_problem,
         noise_scale,
         noise_scale_from_norms,
         read_observed,
@@ -72,6 +74,7 @@ exports(
             "regimes",
             "read_observed",
             "anchored_curve",
+            "fit_problem",
             "noise_scale_from_norms",
         ],
         "schedules": ["Plan", "run", "optimize_schedule", "steps_to_target_with_schedule"],

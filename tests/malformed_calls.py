@@ -301,6 +301,17 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "seed": (0, COUNT),
         },
     ),
+    "fit_problem": (
+        nq.fit_problem,
+        {
+            "observed": (CURVE, [*THING, ([64, 256], [900, 300]), ([64, 256, 512], [300, 900, 950])]),
+            "optimizer": ("adamw", ["nonsense", 3, None, [], math.nan]),
+            "level": (0.9, [*NUMBER, 0.0, 1.0]),
+            "seed": (0, COUNT),
+        },
+    ),
+    "scaling.read_problem": (nq.scaling.read_problem, {"path": ("x.json", [*PATH, "x.json"])}),
+    "scaling.write_problem": (nq.scaling.write_problem, {"fitted": (None, THING), "path": ("x.json", [])}),
     "noise_scale_from_norms": (
         nq.noise_scale_from_norms,
         {

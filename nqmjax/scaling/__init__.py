@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from nqmjax.scaling.anchored import AnchoredCurve, Estimate, anchored_curve
     from nqmjax.scaling.critical import CriticalBatchSize, critical_batch_size, regimes
     from nqmjax.scaling.curves import DEFINITIONS, scaling_curves
+    from nqmjax.scaling.fitted import FittedProblem, fit_problem
+    from nqmjax.scaling.fitted_files import read_problem, write_problem
     from nqmjax.scaling.habits import optimizer_name
     from nqmjax.scaling.noise import noise_scale
     from nqmjax.scaling.norms import MeasuredNoise, noise_scale_from_norms, read_norms
@@ -21,6 +23,8 @@ exports(
         "tune": ["tune"],
         "anchored": ["anchored_curve"],
         "critical": ["critical_batch_size", "regimes"],
+        "fitted": ["fit_problem"],
+        "fitted_files": ["read_problem", "write_problem"],
         "noise": ["noise_scale"],
         "curves": ["scaling_curves"],
         "norms": ["noise_scale_from_norms", "read_norms"],
@@ -31,6 +35,7 @@ exports(
         "anchored": ["AnchoredCurve", "Estimate"],
         "critical": ["CriticalBatchSize"],
         "curves": ["DEFINITIONS"],
+        "fitted": ["FittedProblem"],
         "habits": ["optimizer_name"],
         "norms": ["MeasuredNoise"],
         "recipes": ["fastest"],

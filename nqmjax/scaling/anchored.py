@@ -19,7 +19,7 @@ from nqmjax._tools import check_batch_size, numeric, require, scalar, whole
 from nqmjax.scaling.habits import expected_sharpness, optimizer_name, rate_power
 from nqmjax.scaling.norms import MeasuredNoise
 from nqmjax.scaling.observed import Observed, as_observed
-from nqmjax.scaling.posterior import Draws, Prior, bend_of, draw
+from nqmjax.scaling.posterior import Draws, Prior, Shape, bend_of, draw
 from nqmjax.scaling.remarks import remarks, rising, unseen
 
 FAR = np.log(100.0)
@@ -199,11 +199,11 @@ def anchored_curve(
         if known is not None:
             prior = _with_bend(prior, np.log(known), spread)
     lonely = np.unique(points.batch_size).size == 1 and not np.isfinite(prior.bend_spread)
-    steps_draws = _steps_draws(points, prior, generator)
-    rate_draws = _rate_draws(points, steps_draws, name, generator)
-    luck = generator.normal(size=steps_draws.level.size)
-    hidden = (False, False) if np.isfinite(prior.bend_spread) else unseen(points, steps_draws.bend)
-    curve = AnchoredCurve(points, name, (), lonely, hidden, level, steps_draws, rate_draws, luck)
+    steps = steps_draws(points, prior, generator)
+    rate_draws = _rate_draws(points, steps, name, generator)
+    luck = generator.normal(size=steps.level.size)
+    hidden = (False, False) if np.isfinite(prior.bend_spread) else unseen(points, steps.bend)
+    curve = AnchoredCurve(points, name, (), lonely, hidden, level, steps, rate_draws, luck)
     said = remarks(points, np.zeros(len(points)) if lonely else curve.residuals, lonely, hidden, scale)
     return dataclasses.replace(curve, remarks=tuple(said))
 
@@ -232,17 +232,17 @@ def _with_bend(prior: Prior, bend: float, spread: float) -> Prior:
     return prior._replace(bend=middle, bend_spread=total**-0.5, low=low, high=high)
 
 
-def _steps_draws(points: Observed, prior: Prior, generator: np.random.Generator) -> Draws:
+def steps_draws(points: Observed, prior: Prior, generator: np.random.Generator, shape: Shape = bend_of) -> Draws:
     """Draws of the steps' curve; points far off the median curve get a larger variance, three times over."""
     log_batch, values = np.log(points.batch_size), np.log(points.steps)
     relative = points.standard_error / points.steps
     variance = np.where(np.isnan(relative), TUNED**2, relative**2 + (TUNED / 2) ** 2)
-    draws = draw(log_batch, values, variance, prior, 1.0, generator)
+    draws = draw(log_batch, values, variance, prior, generator, shape=shape)
     for _ in range(3 if np.unique(points.batch_size).size >= ENOUGH else 0):
-        curve = np.median(draws.level + bend_of(log_batch[:, None], draws.bend, draws.sharpness), axis=-1)
+        curve = np.median(draws.level + shape(log_batch[:, None], draws.bend, draws.sharpness), axis=-1)
         deviation = np.abs(values - curve) / np.sqrt(variance)
         usual = max(1.4826 * np.median(deviation), 0.3)
-        draws = draw(log_batch, values, variance * np.maximum(deviation / (2 * usual), 1.0), prior, 1.0, generator)
+        draws = draw(log_batch, values, variance * np.maximum(deviation / (2 * usual), 1.0), prior, generator, shape=shape)
     return draws
 
 
@@ -256,4 +256,4 @@ def _rate_draws(points: Observed, steps: Draws, optimizer: str | None, generator
     prior = Prior(np.median(log_sharpness), log_sharpness.std(), bend - 4 * spread, bend + 4 * spread, bend, spread)
     variance = np.full(int(known.sum()), FOUND**2)
     log_rate = np.log(points.learning_rate[known])
-    return draw(np.log(points.batch_size[known]), log_rate, variance, prior, -rate_power(optimizer), generator)
+    return draw(np.log(points.batch_size[known]), log_rate, variance, prior, generator, -rate_power(optimizer))

@@ -11,6 +11,7 @@ everything and once over where the density is, and are drawn from it; then `phi`
 right with two points as with twenty, and wide where the points do not bend.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +31,8 @@ FAINT = 1e-6
 
 
 class Prior(NamedTuple):
-    """Logarithms: the sharpness `p`, normal; the bend `K`, flat from `low` to `high`, times a normal if `spread` is finite."""
+    """Logarithms: the sharpness `p`, normal and within `ends`; the bend `K`, flat from `low` to `high`, times a normal if its
+    `spread` is finite."""
 
     sharpness: float
     sharpness_spread: float
@@ -38,6 +40,7 @@ class Prior(NamedTuple):
     high: float
     bend: float = 0.0
     bend_spread: float = np.inf
+    ends: tuple[float, float] = (-np.inf, np.inf)
 
 
 class Draws(NamedTuple):
@@ -47,6 +50,10 @@ class Draws(NamedTuple):
     bend: np.ndarray
     sharpness: np.ndarray
     scatter: np.ndarray
+
+
+Shape = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""`f` of the logarithms of batch size and bend, and the sharpness; arrays broadcast."""
 
 
 def bend_of(log_batch: np.ndarray, bend: np.ndarray, sharpness: np.ndarray) -> np.ndarray:
@@ -59,17 +66,27 @@ def bend_of(log_batch: np.ndarray, bend: np.ndarray, sharpness: np.ndarray) -> n
 
 
 def draw(
-    log_batch: np.ndarray, values: np.ndarray, variance: np.ndarray, prior: Prior, factor: float, generator: np.random.Generator
+    log_batch: np.ndarray,
+    values: np.ndarray,
+    variance: np.ndarray,
+    prior: Prior,
+    generator: np.random.Generator,
+    factor: float = 1.0,
+    shape: Shape = bend_of,
 ) -> Draws:
-    """Draws of all that the points `(n,)` allow; `variance` is that of each value by the prior."""
+    """Draws of all that the points `(n,)` allow; `variance` is that of each value by the prior, `shape` the bend `f`."""
+
+    def bends(bend: np.ndarray, log_sharpness: np.ndarray) -> np.ndarray:
+        return factor * shape(log_batch, bend[..., None], np.exp(log_sharpness)[..., None])
+
     weight = 1 / variance
     axes = [
-        _axis(prior.sharpness, prior.sharpness_spread, NODES[0]),
+        _axis(prior, NODES[0]),
         np.linspace(prior.low, prior.high, NODES[1]),
     ]
     for _ in range(2):
         log_sharpness, bend = np.meshgrid(*axes, indexing="ij")
-        _, squares = _least(log_batch, values, weight, factor * _bends(log_batch, bend, log_sharpness))
+        _, squares = _least(values, weight, bends(bend, log_sharpness))
         density = (
             -0.5 * (FREEDOM + values.size - 1) * np.log(FREEDOM + squares)
             - 0.5 * ((bend - prior.bend) / prior.bend_spread) ** 2
@@ -78,18 +95,22 @@ def draw(
             density -= 0.5 * ((log_sharpness - prior.sharpness) / prior.sharpness_spread) ** 2
         density = np.exp(density - density.max())
         last, axes = axes, [_denser(axis, density.max(1 - place)) for place, axis in enumerate(axes)]
-    return _drawn(last, density, log_batch, values, weight, factor, generator)
+    log_sharpness, bend = _drawn(last, density, generator)
+    level, squares = _least(values, weight, bends(bend, log_sharpness))
+    scale = (FREEDOM + squares) / generator.chisquare(FREEDOM + values.size - 1, DRAWS)
+    level = level + np.sqrt(scale / weight.sum()) * generator.normal(size=DRAWS)
+    return Draws(level, bend, np.exp(log_sharpness), np.sqrt(scale * np.median(1 / weight)))
 
 
-def _axis(center: float, spread: float, nodes: int) -> np.ndarray:
-    return np.array([center]) if spread == 0 else center + spread * np.linspace(-REACH, REACH, nodes)
+def _axis(prior: Prior, nodes: int) -> np.ndarray:
+    """The logarithms of sharpness that matter by the prior."""
+    if prior.sharpness_spread == 0:
+        return np.array([prior.sharpness])
+    reach = REACH * prior.sharpness_spread
+    return np.linspace(max(prior.sharpness - reach, prior.ends[0]), min(prior.sharpness + reach, prior.ends[1]), nodes)
 
 
-def _bends(log_batch: np.ndarray, bend: np.ndarray, log_sharpness: np.ndarray) -> np.ndarray:
-    return bend_of(log_batch, bend[..., None], np.exp(log_sharpness)[..., None])
-
-
-def _least(log_batch: np.ndarray, values: np.ndarray, weight: np.ndarray, bends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _least(values: np.ndarray, weight: np.ndarray, bends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The best level and the weighted sum of squares that it leaves."""
     rest = values - bends
     level = (weight * rest).sum(-1) / weight.sum()
@@ -103,25 +124,12 @@ def _denser(axis: np.ndarray, density: np.ndarray) -> np.ndarray:
     return np.linspace(axis[first], axis[last], axis.size)
 
 
-def _drawn(
-    axes: list[np.ndarray],
-    density: np.ndarray,
-    log_batch: np.ndarray,
-    values: np.ndarray,
-    weight: np.ndarray,
-    factor: float,
-    generator: np.random.Generator,
-) -> Draws:
-    """Nodes by systematic sampling, spread over their cells; then the scatter and the level."""
+def _drawn(axes: list[np.ndarray], density: np.ndarray, generator: np.random.Generator) -> list[np.ndarray]:
+    """Nodes by systematic sampling, spread over their cells."""
     total = np.cumsum(density.ravel())
     place = np.searchsorted(total, (np.arange(DRAWS) + generator.uniform()) / DRAWS * total[-1])
-    place = generator.permutation(np.minimum(place, density.size - 1))
-    nodes = np.unravel_index(place, density.shape)
-    log_sharpness, bend = (
-        axis[node] + (generator.uniform(-0.5, 0.5, DRAWS) * (axis[1] - axis[0]) if axis.size > 1 else 0.0)
-        for axis, node in zip(axes, nodes, strict=True)
-    )
-    level, squares = _least(log_batch, values, weight, factor * _bends(log_batch, bend, log_sharpness))
-    scale = (FREEDOM + squares) / generator.chisquare(FREEDOM + values.size - 1, DRAWS)
-    level = level + np.sqrt(scale / weight.sum()) * generator.normal(size=DRAWS)
-    return Draws(level, bend, np.exp(log_sharpness), np.sqrt(scale * np.median(1 / weight)))
+    nodes = np.unravel_index(generator.permutation(np.minimum(place, density.size - 1)), density.shape)
+    width = [axis[-1] - axis[0] for axis in axes]
+    steps = [span / max(axis.size - 1, 1) for span, axis in zip(width, axes, strict=True)]
+    spread = [generator.uniform(-0.5, 0.5, DRAWS) * step for step in steps]
+    return [np.clip(axis[node] + part, axis[0], axis[-1]) for axis, node, part in zip(axes, nodes, spread, strict=True)]

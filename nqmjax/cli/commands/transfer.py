@@ -11,7 +11,7 @@ from nqmjax import figures, scaling
 from nqmjax._tools import check_choice, require, write_atomically
 from nqmjax.cli import reports
 from nqmjax.cli.numbers import parse_numbers
-from nqmjax.cli.options import METHOD, QUESTION, Count, Force, Number, Output
+from nqmjax.cli.options import METHOD, OUTPUT, QUESTION, Count, Force, Number, Output
 from nqmjax.cli.outputs import IMAGES, beside, check_outputs, write_first
 
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ def run(
     measured: MeasuredRun = THE_RUN,
     method: MeasuredMethod = THE_METHOD,
     devices: DeviceOptions = THE_DEVICES,
+    fit: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
     output: Output = None,
     force: Force = False,
 ) -> None:
@@ -149,12 +150,17 @@ def run(
     Args:
       tuned: CSV file of tuned runs at several batch sizes.
       to: New batch sizes, as in 512 2^11 or 1024..8192.
+      fit: Fit a noisy quadratic too (some seconds), show it beside, and write it: a .json for --spectrum. [default: none]
       output: The table is OUTPUT.csv and its figure OUTPUT.png (or x.pdf, x.svg). [default: none]
       force: Replace files that exist.
     """
     curves, batches, speed = measured.build(tuned), parse_numbers("to", to), devices.build()
     names = [method.name(one.label) for one in curves]
     outputs = None if output is None else _outputs(output, force, tuned)
+    if fit is not None:
+        check_choice("the suffix of fit", fit.suffix.lower(), [".json"])
+        check_outputs([fit], force, tuned)
+        require(len(curves) == 1, "the number of curves", len(curves), "a problem is fitted to one: give a file with one label")
     scale, knee = measured.noise_scale, measured.critical_batch_size
     found = [
         scaling.anchored_curve(one, name, noise_scale=scale, critical_batch_size=knee)
@@ -162,6 +168,10 @@ def run(
     ]
     tables = [scaling.recipes(one, batches, devices=speed, **method.settings()) for one in found]
     text = reports.recipes_report(found, names, tables, speed)
+    if fit is not None:
+        problem = scaling.fit_problem(curves[0], names[0])
+        scaling.write_problem(problem, fit, force)
+        text = f"{text}\n\n{reports.problem_report(problem, batches, fit)}"
     if outputs is None:
         print(text)
         return

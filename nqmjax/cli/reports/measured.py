@@ -1,12 +1,13 @@
 """Reports about what was measured on real networks: `nqmjax noise-scale` and `nqmjax transfer`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from nqmjax.cli.reports.text import COMMAND, batch_text, columns_text, count_text, lines_of, report, wrap
-from nqmjax.scaling import AnchoredCurve, Devices, MeasuredNoise, fastest
+from nqmjax.scaling import AnchoredCurve, Devices, FittedProblem, MeasuredNoise, fastest
 
 NOISE_NOTES = [
     "noise scale: tr C / |G|^2, the batch size at which the noise of a mean gradient is as large as the gradient. |G|^2: "
@@ -161,3 +162,23 @@ def _device_lines(curve: AnchoredCurve, table: xr.Dataset, devices: Devices | No
         f"{quantity_text(saved - minutes.value)} less than at {table.attrs['reference']:.6g}. A smaller batch leaves devices "
         "idle; a larger one takes several passes an update (gradient accumulation), and longer.",
     ]
+
+
+def problem_report(fitted: FittedProblem, batch_size: np.ndarray, path: Path) -> str:
+    """A fitted problem beside the anchored law, where they were measured and where they are asked about."""
+    points = fitted.law.observed
+    batches = np.unique(np.concatenate([points.batch_size, batch_size]))
+    table = fitted.compare(batches)
+    measured = [
+        np.exp(np.log(points.steps[points.batch_size == batch]).mean()) for batch in batches if batch in points.batch_size
+    ]
+    shown = iter(measured)
+    columns = {
+        "measured": [quantity_text(next(shown)) if batch in points.batch_size else NO_VALUE for batch in batches],
+        "anchored\nlaw": [quantity_text(value) for value in table["law"].values],
+        "fitted\nproblem": [quantity_text(value) for value in table["problem"].values],
+        "problem\nover law": [f"{value:.2f}" for value in table["ratio"].values],
+    }
+    body = columns_text("batch\nsize", [batch_text(batch) for batch in batches], columns)
+    use = f"Ask it with --spectrum {path} --target {fitted.target:.4g} of nqmjax scaling, schedule optimize and others."
+    return "\n\n".join([wrap(f"A noisy quadratic for these updates: {fitted!r}."), body, lines_of([*fitted.remarks, use])])
