@@ -147,7 +147,7 @@ def measure(
     >>> y = x @ [1.0, 1.0, 1.0] + rng.normal(size=500)
     >>> found = measure(lambda w, x: x @ w, np.zeros(3, np.float32), (x, y), loss="squared_error")
     >>> found.problem().curvature.round(2), np.linalg.eigvalsh(x.T @ x / 500)[::-1].round(2)
-    (array([3.9 , 0.92, 0.25]), array([3.9 , 0.92, 0.25]))
+    (array([3.9 , 0.92, 0.26]), array([3.9 , 0.92, 0.26]))
 
     Source: Zhang et al. 2019, appendices E.2 and E.4; McCandlish et al. 2018 (noise scales).
     """
