@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from nqmjax._tools import exports
 
 if TYPE_CHECKING:
+    from nqmjax.measure.example import small_network
     from nqmjax.measure.measurement import Measurement, measure
-    from nqmjax.measure.network import Network
     from nqmjax.measure.products import curvature_product, dataset_loss
 
 exports(
@@ -16,6 +16,6 @@ exports(
         "products": ["curvature_product", "dataset_loss"],
     },
     internal={
-        "network": ["Network"],
+        "example": ["small_network"],
     },
 )
