@@ -64,5 +64,6 @@ def test_malformed_calls(name, tmp_path, monkeypatch):
 def test_every_public_name_is_called_or_says_why_not():
     public = {*nqmjax.__all__, *(f"runs.{name}" for name in nqmjax.runs.__all__)}
     public |= {f"schedules.{name}" for name in nqmjax.schedules.__all__} - {f"schedules.{name}" for name in nqmjax.__all__}
+    public |= {f"measure.{name}" for name in nqmjax.measure.__all__}
     assert {*CALLS, *UNCHECKED} == public
     assert len(CASES) > 800

@@ -34,11 +34,14 @@ def _module(path: Path, place: str) -> str:
 
 @contextlib.contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder.resolve()))
+    place, written = str(folder.resolve()), sys.dont_write_bytecode
+    sys.path.insert(0, place)
+    sys.dont_write_bytecode = True  # a command writes what it says, and no more
     try:
         yield
     finally:
-        sys.path.pop(0)
+        sys.dont_write_bytecode = written
+        sys.path.remove(place)
 
 
 def _try(argument: str, text: str, what: str, call: Callable[[], Any]) -> Any:

@@ -25,7 +25,8 @@ def spectrum_figure(table: xr.Dataset) -> Figure:
     for sign, style, label in ((1, "-", "positive"), (-1, DASHED, "negative")):
         density, _ = np.histogram(sign * curvature, edges, weights=count)
         if density.any():
-            left.stairs(density, edges, color=COLOURS[0 if sign > 0 else 1], linestyle=style, linewidth=1.3, label=label)
+            look = {"color": COLOURS[0 if sign > 0 else 1], "linestyle": style, "linewidth": 1.3, "label": label}
+            left.stairs(np.where(density > 0, density, np.nan), edges, fill=sign > 0, **look)
             densities.append(density[density > 0.1])
     positive = (curvature > edges[0]) & (noise > 0)
     alone = positive & (table.probe.values < 0)

@@ -61,6 +61,7 @@ class Measurement:
         curvature, along = self._not_negative("curvature", clip), self._not_negative("gradient_curvature", clip)
         kept = table["count"].values >= FEWEST
         curvature, count, noise = curvature[kept], table["count"].values[kept], table.noise.values[kept]
+        count[np.argmin(curvature)] += table["count"].values[~kept].sum()
         require(bool(curvature.any()), "every curvature", 0, "the loss is flat here: there is nothing to learn")
         steep = along > ROUND_OFF * curvature.max()
         damped, irreducible = _start(along[steep], table.gradient_energy.values[steep], float(table.loss))
@@ -82,7 +83,7 @@ class Measurement:
         require(str(path).lower().endswith(".csv"), "path", path, "give a file whose name ends in .csv")
         problem = self.problem(clip)
         columns = zip(problem.curvature, problem.count, problem.noise, problem.initial, strict=True)
-        rows = [",".join(f"{value:.9g}" for value in row) for row in columns]
+        rows = [",".join(f"{value:.12g}" for value in row) for row in columns]
         about = f"# Modes of a network; irreducible loss {problem.irreducible:.9g}"
         text = "\n".join([about, "eigenvalue,count,noise,initial", *rows]) + "\n"
         write_atomically(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"), force)
@@ -90,8 +91,9 @@ class Measurement:
     def _not_negative(self, name: str, clip: bool) -> np.ndarray:
         values = clear_round_off(self.table[name].values)
         remedy = "clip it to 0 (clip=True), or measure the Gauss-Newton matrix, which has none: apply(params, inputs) and loss"
-        semidefinite = self.table.attrs["matrix"] == "gauss_newton" and values.min() > -1e-3 * np.abs(values).max()
-        require(clip or semidefinite or bool((values >= 0).all()), "the least curvature", float(values.min()), remedy)
+        least, largest = values.min(initial=0.0), np.abs(values).max(initial=0.0)
+        semidefinite = self.table.attrs["matrix"] == "gauss_newton" and least >= -1e-3 * largest
+        require(clip or semidefinite or least >= 0, "the least curvature", float(least), remedy)
         return np.maximum(values, 0.0)
 
 
@@ -102,7 +104,7 @@ def measure(
     *,
     loss: Any = None,
     matrix: str | None = None,
-    steps: int = 30,
+    lanczos_steps: int = 30,
     probes: int = 4,
     batch_size: int | None = None,
     chunk: int = CHUNK,
@@ -112,9 +114,9 @@ def measure(
     r"""Curvature, gradient noise along it, and noise scales of a network, measured at its parameters.
 
     The spectrum is that of the Hessian or of the Gauss-Newton matrix: eigenvectors of large curvature one by one, all other
-    directions by stochastic Lanczos quadrature with full reorthogonalisation, `steps` products each. It takes about
-    `(probes + 2) steps` products and as many forward passes over the data, in float32, and holds `2 steps` vectors
-    of parameters and what a chunk of examples needs.
+    directions by stochastic Lanczos quadrature with full reorthogonalisation. It takes `(probes + 2) lanczos_steps` products
+    with vectors and about as many forward passes over the data, in float32, and holds some `4 lanczos_steps` vectors of
+    parameters and what a chunk of examples needs.
 
     Args:
       function: `loss(params, batch)`, the mean loss of a batch as one number; or with `loss` given `apply(params, inputs)`, the
@@ -125,7 +127,7 @@ def measure(
       loss: "cross_entropy" (labels or probabilities), "squared_error" (half the squared distance, summed over outputs), or a
         function of outputs and targets that returns the mean loss of a batch.
       matrix: "hessian" or "gauss_newton"; None for the latter if `loss` is given.
-      steps: products of a Lanczos run, at least 2.
+      lanczos_steps: products of a Lanczos run, at least 2.
       probes: random vectors for the directions that are not found one by one.
       batch_size: examples in the batches whose gradients are compared for noise scales; None for a 32nd of the data. At most 32
         batches are compared, and there must be two.
@@ -151,7 +153,7 @@ def measure(
 
     Source: Zhang et al. 2019, appendices E.2 and E.4; McCandlish et al. 2018 (noise scales).
     """
-    steps, probes, seed = whole("steps", steps, least=2), whole("probes", probes), whole("seed", seed, least=0)
+    steps, probes, seed = whole("lanczos_steps", lanczos_steps, least=2), whole("probes", probes), whole("seed", seed, least=0)
     rng = np.random.default_rng(seed)
     with own_arithmetic(), jax.default_matmul_precision("highest"):
         network = build(function, params, data, rng, loss=loss, matrix=matrix, chunk=chunk)
@@ -171,7 +173,7 @@ def measure(
         "examples": network.count,
         "batch_size": size,
         "batches": batches,
-        "steps": steps,
+        "lanczos_steps": steps,
         "probes": probes,
         "seed": seed,
         "noise_rescaling": modes.rescaling,

@@ -13,6 +13,7 @@ Each is one compiled program that holds a few vectors of parameters and the inte
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -118,7 +119,14 @@ class Network:
         def product(vector: Vector, examples: Examples, weights: jax.Array, along: Vector) -> Vector:
             return over_chunks(functools.partial(part, vector, along), examples, weights, self.chunk)
 
-        return product
+        weights = jnp.zeros(len(jax.tree.leaves(self.examples)[0]), self.vector.dtype)
+        compiled = product.lower(self.vector, self.examples, weights, self.vector).compile()
+        needed, there = getattr(compiled.memory_analysis(), "temp_size_in_bytes", 0), memory()
+        fitting = int(self.chunk * there / 2 / max(needed, 1))
+        remedy = f"a product needs {needed / 2**30:.3g} GiB, and there are {there / 2**30:.3g}; give "
+        remedy += f"chunk={fitting}" if fitting else "a smaller network: one example at a time does not fit"
+        require(needed <= there, "chunk", self.chunk, remedy)
+        return compiled
 
     def _hessian_part(self, vector: Vector, along: Vector, examples: Examples, weights: jax.Array) -> Vector:
         gradient = jax.grad(lambda point: self._weighted(point, examples, weights))
@@ -165,6 +173,14 @@ class Network:
             return jax.lax.map(one, examples, batch_size=rows)
 
         return losses
+
+
+def memory() -> float:
+    """Bytes of memory of the device that computes."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return float(stats["bytes_limit"])
+    return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def over_chunks(part: Callable, examples: Examples, weights: jax.Array, chunk: int) -> Vector:

@@ -80,7 +80,7 @@ def run(
     spectrum = data.with_suffix(".csv")
     check_outputs((image, data, spectrum), force, _source(model))
     function, params, examples, loss = _network(model)
-    options = {"steps": lanczos_steps, "probes": probes, "batch_size": batch_size, "chunk": chunk, "seed": seed}
+    options = {"lanczos_steps": lanczos_steps, "probes": probes, "batch_size": batch_size, "chunk": chunk, "seed": seed}
     given = {name: value for name, value in options.items() if value is not None}
     found = measuring.measure(function, params, examples, loss=loss, matrix=matrix, progress=watched(), **given)
     table = with_command(found.table).assign_attrs(problem=_about(found.table, model))

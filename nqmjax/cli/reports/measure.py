@@ -41,8 +41,9 @@ def _curvature(table: xr.Dataset) -> str:
     if table.attrs["matrix"] == "hessian" and bool(negative.any()):
         many = float(table["count"].where(negative, 0).sum())
         lines.append(
-            f"Negative curvature: {_text(many)} directions, down to {_text(float(table.curvature.min()))}. A quadratic has "
-            "none: they are flat in the spectrum. Nor has the Gauss-Newton matrix: let make return apply and the name of a loss."
+            f"Negative curvature: {_text(many)} directions, down to {_text(float(table.curvature.min()))}. A quadratic "
+            "has none: they are flat in the spectrum. Nor has the Gauss-Newton matrix: let make return apply and the name of a "
+            "loss."
         )
     return lines_of(lines)
 
@@ -59,7 +60,7 @@ def _noise(table: xr.Dataset) -> str:
             some = count[inside] @ noise[inside]
             rows.append(f"{_text(lower, 2)} to {_text(upper, 2)}")
             columns["directions"].append(_text(float(count[inside].sum())))
-            columns["noise /\ncurvature"].append(_text(some / (count[inside] @ curvature[inside])))
+            columns["noise /\ncurvature"].append(_text(float(some / (count[inside] @ curvature[inside]))))
             columns["share of\nall noise"].append(f"{100 * some / total:.1f}%")
     if not rows:
         return "The gradients of all examples are the same: there is no noise."
