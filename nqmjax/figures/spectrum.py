@@ -10,6 +10,9 @@ CURVATURE = "curvature"
 DECADES, PARTS = 7, 4
 """Decades of curvature below the largest that are drawn, and bins in each."""
 
+LEAST = 0.1
+"""Directions from which a bin is drawn: bars on a logarithmic axis begin above 0."""
+
 
 def spectrum_figure(table: xr.Dataset) -> Figure:
     """Directions by curvature, and noise against curvature, both on logarithmic axes.
@@ -22,12 +25,14 @@ def spectrum_figure(table: xr.Dataset) -> Figure:
     largest = np.abs(curvature).max()
     edges = largest * 1.001 * 10.0 ** (np.arange(-DECADES * PARTS, 1) / PARTS)
     densities = []
-    for sign, style, label in ((1, "-", "positive"), (-1, DASHED, "negative")):
+    for sign, label in ((1, "positive"), (-1, "negative")):
         density, _ = np.histogram(sign * curvature, edges, weights=count)
-        if density.any():
-            look = {"color": COLOURS[0 if sign > 0 else 1], "linestyle": style, "linewidth": 1.3, "label": label}
-            left.stairs(np.where(density > 0, density, np.nan), edges, fill=sign > 0, **look)
-            densities.append(density[density > 0.1])
+        drawn = density > LEAST
+        colour = COLOURS[0] if sign > 0 else "none"
+        look = {"color": colour, "edgecolor": COLOURS[0 if sign > 0 else 1], "linewidth": 0.8, "alpha": 0.8, "label": label}
+        if drawn.any():
+            left.bar(edges[:-1][drawn], density[drawn] - LEAST, np.diff(edges)[drawn], LEAST, align="edge", **look)
+            densities.append(density[drawn])
     positive = (curvature > edges[0]) & (noise > 0)
     alone = positive & (table.probe.values < 0)
     sampled = positive & ~alone
@@ -41,7 +46,7 @@ def spectrum_figure(table: xr.Dataset) -> Figure:
         log_axis(axes, "x")
         log_axis(axes, "y")
         title(axes, f"({letter})")
-    fit_values([left], *densities)
+    fit_values([left], *densities, [1.0])
     fit_values([right], noise[positive], ratio * ends)
     if len(densities) > 1:
         legend_below(figure, left, 1, "curvature", place="left")

@@ -49,6 +49,7 @@ def build(
     _check_loss(of_batch, params, arrays)
     vector, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, _wide(leaf)), params))
     order = rng.permutation(number)
+    chunk = -(-number // -(-number // chunk))  # as equal as can be
     return Network(
         vector=vector,
         unravel_wide=unravel,
@@ -150,6 +151,5 @@ def _check_loss(loss: Callable, params: Any, data: Examples) -> None:
 
 def _filled(examples: Examples, number: int, chunk: int) -> Examples:
     """The examples on the device, the first ones again at the end, so that chunks of one size hold them all."""
-    chunks = -(-number // chunk)
-    index = np.arange(-(-number // chunks) * chunks) % number
+    index = np.arange(-(-number // chunk) * chunk) % number
     return jax.tree.map(lambda array: jnp.asarray(array[index]), examples)

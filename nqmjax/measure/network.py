@@ -41,7 +41,7 @@ class Network:
       unravel: the same in the precision of the parameters.
       examples: the data, in random order; the first ones again at the end, to fill the last chunk.
       numbers: number of each example in the user's data, shape `(N,)`.
-      chunk: examples that are worked on together.
+      chunk: examples that are worked on together; the arrays in `examples` hold a whole number of chunks.
       loss: mean loss of a batch from parameters and examples.
       outputs: for the Gauss-Newton matrix: outputs from parameters and examples; None for the Hessian.
       losses_of: mean loss from outputs and examples.

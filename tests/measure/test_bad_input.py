@@ -127,7 +127,7 @@ def test_flat_losses_make_no_quadratic():
 
 def test_what_does_not_fit_in_memory_says_which_chunk_would(monkeypatch):
     monkeypatch.setattr(networks, "memory", lambda: 40.0)
-    with pytest.raises(ValueError, match=r"chunk is 512: a product needs .* GiB, and there are .*; give (chunk=|a smaller)"):
+    with pytest.raises(ValueError, match=r"chunk is 6: a product needs .* GiB, and there are .*; give (chunk=|a smaller)"):
         measure(squares, W, (X, Y), progress=False)
 
 
