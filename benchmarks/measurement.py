@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
-from common import quick, report, timed
+from common import quick, report, spent
 from memory import peak
 
 import nqmjax as nq
@@ -49,9 +49,15 @@ def main() -> None:
     before = peak()
     apply, params, data = network(500 if small else 5000)
     for name in ("first", "second"):
-        seconds, found = timed(lambda: measure(apply, params, data, loss="cross_entropy", progress=False))
+        seconds, found = spent(lambda: measure(apply, params, data, loss="cross_entropy", progress=False))
         rows.append({"what": f"network, {name} call", "parameters": found.table.parameters, "examples": len(data[0])})
-        rows[-1] |= {"seconds": seconds, "GiB more than before": peak() - before, "steps": "", "rates": "", "critical batch": ""}
+        rows[-1] |= {
+            "processor seconds": seconds,
+            "GiB more than before": peak() - before,
+            "steps": "",
+            "rates": "",
+            "critical batch": "",
+        }
     dim, examples = (30, 500) if small else (200, 5000)
     for seed in range(1 if small else 3):
         measured, exact = regression(dim, examples, seed)
@@ -60,7 +66,9 @@ def main() -> None:
             curves = [nq.tune(problem, method, BATCHES, target, fixed=fixed, progress=False) for problem in (measured, exact)]
             knees = [nq.critical_batch_size(curve).batch_size for curve in curves]
             ratios = [(curves[0][what] / curves[1][what]).values for what in ("steps", "learning_rate")]
-            rows.append({"what": f"regression {seed}, {name}", "parameters": dim, "examples": examples, "seconds": ""})
+            rows.append(
+                {"what": f"regression {seed}, {name}", "parameters": dim, "examples": examples, "processor seconds": ""}
+            )
             rows[-1] |= {"GiB more than before": ""}
             rows[-1] |= {key: f"{r.min():.3f} to {r.max():.3f}" for key, r in zip(("steps", "rates"), ratios, strict=True)}
             rows[-1] |= {"critical batch": f"{knees[0]:.4g} / {knees[1]:.4g}"}

@@ -43,10 +43,11 @@ def build(
     require(kind == MATRICES[0] or loss is not None, "matrix", kind, remedy)
     chunk = whole("chunk", chunk)
     _check_params(params)
+    leaves = jax.tree.map(lambda leaf: jnp.asarray(leaf, _dtype(leaf)), params)
     arrays, number = checked_data(data, pair=loss is not None)
     if loss is not None:
-        check_targets(loss, _shape("apply(params, inputs)", lambda: function(params, arrays[0])), arrays[1])
-    _check_loss(of_batch, params, arrays)
+        check_targets(loss, _shape("apply(params, inputs)", function, leaves, arrays[0]), arrays[1])
+    _check_loss(of_batch, leaves, arrays)
     vector, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, _wide(leaf)), params))
     order = rng.permutation(number)
     chunk = -(-number // -(-number // chunk))  # as equal as can be
@@ -119,10 +120,10 @@ def checked_data(data: Any, pair: bool) -> tuple[Examples, int]:
     return jax.tree.unflatten(tree, [np.asarray(leaf) for leaf in named.values()]), number
 
 
-def _shape(what: str, call: Callable[[], Any]) -> Any:
+def _shape(what: str, call: Callable, *arguments: Any) -> Any:
     """Shape of a result of the user's function, or a `ValueError` that repeats why it fails."""
     try:
-        return jax.eval_shape(call)
+        return jax.eval_shape(call, *arguments)
     except Exception as error:
         raise ValueError(f"{what} fails: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
 
@@ -130,8 +131,7 @@ def _shape(what: str, call: Callable[[], Any]) -> Any:
 def _check_loss(loss: Callable, params: Any, data: Examples) -> None:
     """Raise for a loss that is not a differentiable number, or not the mean over the examples of a batch."""
     some = jax.tree.map(lambda array: jnp.asarray(array[:FEW]), data)
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, _dtype(leaf)), params)
-    shape = _shape("loss(params, batch)", lambda: loss(params, some))
+    shape = _shape("loss(params, batch)", loss, params, some)
     number = getattr(shape, "shape", None) == () and jnp.issubdtype(shape.dtype, jnp.floating)
     require(number, "loss(params, batch)", shape, "give a loss that returns one floating-point number, the mean of a batch")
     ones = jax.tree.map(jnp.ones_like, params)

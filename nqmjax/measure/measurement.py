@@ -13,16 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import xarray as xr
 from scipy.optimize import brentq
 from tqdm import tqdm
 
-from nqmjax._tools import own_arithmetic, require, whole, write_atomically
+from nqmjax._tools import require, whole, write_atomically
 from nqmjax.measure.inputs import CHUNK, build
 from nqmjax.measure.modes import Modes, find_modes
-from nqmjax.measure.network import Network
+from nqmjax.measure.network import Network, settings
 from nqmjax.measure.noise import DEFINITIONS, ESTIMATORS, LEVEL, Batches, NoiseScales, noise_scales
 from nqmjax.problem import ROUND_OFF, NoisyQuadratic, clear_round_off, from_spectrum
 
@@ -155,7 +154,7 @@ def measure(
     """
     steps, probes, seed = whole("lanczos_steps", lanczos_steps, least=2), whole("probes", probes), whole("seed", seed, least=0)
     rng = np.random.default_rng(seed)
-    with own_arithmetic(), jax.default_matmul_precision("highest"):
+    with settings():
         network = build(function, params, data, rng, loss=loss, matrix=matrix, chunk=chunk)
         size, batches = _batches(network.count, batch_size)
         passes = steps * (2 * probes + 3) + batches

@@ -11,17 +11,19 @@ All is made of `l_n(x)`, the loss of example `n`, with `g_n` its gradient:
 Each is one compiled program that holds a few vectors of parameters and the intermediate values of one chunk.
 """
 
+import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import eval_context
 
-from nqmjax._tools import require
+from nqmjax._tools import is_traced, own_arithmetic, require
 
 Vector = jax.Array
 Examples = Any
@@ -90,7 +92,8 @@ class Network:
     def product(self, vector: Vector) -> Vector:
         """The matrix times a vector."""
         weights = np.where(np.arange(len(jax.tree.leaves(self.examples)[0])) < self.count, 1 / self.count, 0.0)
-        return self._product(self.vector, self.examples, jnp.asarray(weights, self.vector.dtype), vector)
+        product = self._product if is_traced(vector) else self._fitting_product
+        return product(self.vector, self.examples, jnp.asarray(weights, self.vector.dtype), vector)
 
     def slopes(self, vector: Vector) -> jax.Array:
         """Slope of every example's loss along a vector, shape `(N,)`."""
@@ -119,8 +122,13 @@ class Network:
         def product(vector: Vector, examples: Examples, weights: jax.Array, along: Vector) -> Vector:
             return over_chunks(functools.partial(part, vector, along), examples, weights, self.chunk)
 
+        return product
+
+    @functools.cached_property
+    def _fitting_product(self) -> Callable:
+        """The program of the product, or `ValueError` if the device has not the memory for it."""
         weights = jnp.zeros(len(jax.tree.leaves(self.examples)[0]), self.vector.dtype)
-        compiled = product.lower(self.vector, self.examples, weights, self.vector).compile()
+        compiled = self._product.lower(self.vector, self.examples, weights, self.vector).compile()
         needed, there = getattr(compiled.memory_analysis(), "temp_size_in_bytes", 0), memory()
         fitting = int(self.chunk * there / 2 / max(needed, 1))
         remedy = f"a product needs {needed / 2**30:.3g} GiB, and there are {there / 2**30:.3g}; give "
@@ -173,6 +181,20 @@ class Network:
             return jax.lax.map(one, examples, batch_size=rows)
 
         return losses
+
+
+@contextlib.contextmanager
+def settings() -> Iterator[None]:
+    """The settings of JAX for a measurement, whatever the caller's: products in full precision, messages of our own for NaN."""
+    with (
+        own_arithmetic(),
+        jax.default_matmul_precision("highest"),
+        jax.debug_infs(False),
+        jax.debug_nans(False),
+        jax.transfer_guard("allow"),
+        eval_context(),
+    ):
+        yield
 
 
 def memory() -> float:

@@ -1,5 +1,6 @@
 """For users' own programs: products of a network's curvature with trees, and its loss on all data, chunk by chunk."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -8,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from nqmjax._tools import own_arithmetic, require, whole
+from nqmjax._tools import is_traced, own_arithmetic, require, whole
 from nqmjax.measure.inputs import CHUNK, build, checked_data, mean_loss
-from nqmjax.measure.network import Examples, over_chunks
+from nqmjax.measure.network import Examples, over_chunks, settings
 
 
 def curvature_product(
@@ -42,13 +43,14 @@ def curvature_product(
 
     Source: Pearlmutter 1994 (Hessian); Schraudolph 2002 (Gauss-Newton).
     """
-    with own_arithmetic(), jax.default_matmul_precision("highest"):
+    with settings():
         network = build(function, params, data, np.random.default_rng(0), loss=loss, matrix=matrix, chunk=chunk)
 
     def product(tree: Any) -> Any:
         like = jax.tree.structure(tree) == jax.tree.structure(params)
         require(like and jax.tree.map(np.shape, tree) == jax.tree.map(np.shape, params), "tree", tree, "give one like params")
-        with own_arithmetic(), jax.default_matmul_precision("highest"):
+        full = contextlib.nullcontext() if is_traced(tree) else settings()
+        with full, own_arithmetic(), jax.default_matmul_precision("highest"):
             flat, _ = ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, network.vector.dtype), tree))
             return network.unravel_wide(network.product(flat))
 

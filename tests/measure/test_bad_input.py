@@ -133,6 +133,8 @@ def test_what_does_not_fit_in_memory_says_which_chunk_would(monkeypatch):
 
 def test_products_and_losses_check_what_they_get():
     product = curvature_product(squares, W, (X, Y))
+    np.testing.assert_allclose(product(X[0]), [4, 4])  # 2 x x^T
+    np.testing.assert_allclose(jax.jit(product)(X[0]), [4, 4])
     with pytest.raises(ValueError, match="tree is"):
         product(np.zeros(3, np.float32))
     with pytest.raises(ValueError, match="the number of examples"):

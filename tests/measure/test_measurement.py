@@ -251,13 +251,17 @@ def test_quadrature_is_exact_for_polynomials():
         assert ritz.square_norm * (ritz.weights @ ritz.values**degree) == pytest.approx(exact, rel=1e-4)
 
 
-def test_directions_of_one_curvature():
-    """Ten equal eigenvalues: a single Ritz vector stands for all of them."""
-    x = np.float32(np.vstack([np.eye(10), -np.eye(10)]) * np.sqrt(10))
+def test_sequences_and_equal_curvatures():
+    """Logits looked up in a table: each token has two curvatures of a third of its share, and one of 0."""
+    tokens = np.repeat(np.arange(4), [16, 12, 8, 4]).reshape(20, 2)
+    data = tokens, np.random.default_rng(0).integers(3, size=tokens.shape)
     found = measure(
-        lambda w, x: x @ w, np.zeros(10, np.float32), (x, x.sum(1)), loss="squared_error", batch_size=10, progress=False
+        lambda table, tokens: table[tokens], np.zeros((4, 3), np.float32), data, loss="cross_entropy", progress=False
     )
-    problem = found.problem()
-    np.testing.assert_allclose(problem.curvature, 1, rtol=1e-5)
-    assert (problem.dim, problem.initial_risk) == (pytest.approx(10), pytest.approx(5, rel=1e-5))
-    assert problem.irreducible == pytest.approx(0, abs=1e-5)
+    values, problem = np.array([0.4, 0.3, 0.2, 0.1, 0]) / 3, found.problem()
+    which = np.abs(problem.curvature[:, None] - values).argmin(1)
+    np.testing.assert_allclose(problem.curvature, values[which], atol=1e-6)
+    counts = np.bincount(which, weights=problem.count, minlength=5)
+    assert (counts[:4] >= 1 - 1e-6).all()  # one eigenvector of each, and what the probes see of its equal
+    assert counts.sum() == pytest.approx(12)
+    assert found.table.loss == pytest.approx(np.log(3))
