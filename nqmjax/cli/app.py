@@ -63,7 +63,7 @@ COMMANDS = {
     "predict": "The loss of training runs that nobody has made yet, with intervals.",
     "plan": "Which model size, batch size and number of updates, under these limits?",
     "compare-models": "Which law predicts runs that were left out best?",
-    "measure": "Curvature, gradient noise and noise scales of your network: a spectrum for the other commands.",
+    "measure": "Curvature, gradient noise and noise scales of a network of your own.",
     "example": "Files to try the commands with: list them, or write one into this directory.",
 }
 """Each command, `nqmjax.cli.commands.NAME:command`, and its line in the lists of commands, the first of its own help."""

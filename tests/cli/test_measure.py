@@ -41,7 +41,9 @@ def test_a_network_of_ones_own(run):
     read = read_spectrum("mine.csv", irreducible=found.irreducible)
     np.testing.assert_allclose(read.curvature, found.curvature)
     np.testing.assert_allclose(read.curvature[:3], [2, 1, 0.1], rtol=1e-4)
-    assert f"nqmjax scaling --spectrum mine.csv --irreducible {found.irreducible:.4g} --target" in out.replace("\n", " ")
+    [printed] = [line.split() for line in out.splitlines() if line.startswith("  nqmjax scaling --spectrum mine.csv")]
+    assert float(printed[5]) == pytest.approx(found.irreducible, rel=1e-3)
+    assert float(printed[7]) == pytest.approx(0.9 * found.irreducible + 0.1 * found.initial_risk, rel=1e-3)
     code, out, err = run("measure", "--model", "own_model:make", "-o", "mine")
     assert (code, out) == (2, "")
     assert "mine.nc: the file exists" in err

@@ -60,7 +60,7 @@ def run(
     output: Output = None,
     force: Force = False,
 ) -> None:
-    """Curvature, gradient noise and noise scales of your network: a spectrum for the other commands.
+    """Curvature, gradient noise and noise scales of a network of your own.
 
     Prints the largest curvature, the noise along the curvature and the noise
     scales, and what to do with them. Writes a table of everything, a spectrum for

@@ -86,11 +86,14 @@ def _scales(table: xr.Dataset) -> str:
 
 def _next(table: xr.Dataset, problem: NoisyQuadratic, spectrum: Path) -> str:
     start, least = float(problem.initial_risk), float(problem.irreducible)
+    if start - least <= 1e-6 * start:
+        return wrap("There is no gradient here that a quadratic could follow: measure before the end of training.")
+    digits = 3 - int(np.floor(np.log10((start - least) / start)))  # enough to tell the target from the loss at the start
     target = least + NEXT * (start - least)
-    command = f"nqmjax scaling --spectrum {spectrum} --irreducible {_text(least, 4)} --target {_text(target)}"
+    command = f"nqmjax scaling --spectrum {spectrum} --irreducible {_text(least, digits)} --target {_text(target, digits)}"
     words = (
-        f"As a quadratic the network starts at a loss of {_text(start, 4)} and can reach {_text(least, 4)}. Which optimizer, "
-        "and up to which batch size? Learning rates are those of the network:"
+        f"As a quadratic the network starts at a loss of {_text(start, digits)} and can reach {_text(least, digits)}. Which "
+        "optimizer, and up to which batch size? Learning rates are those of the network:"
     )
     caution = (
         "The quadratic is that of one point. A network's curvature and noise change as it trains: trust comparisons of "
