@@ -40,7 +40,8 @@ class Measurement:
       table: Dataset over `mode` of `curvature`, `count` (directions), `noise` (variance of one example's gradient along each)
         and `probe` (-1 for eigenvectors found by themselves); over `gradient_mode` of `gradient_curvature` and
         `gradient_energy` (squared length of the gradient there); over `definition` and `estimator` of `noise_scale`, in
-        examples, with its interval `noise_scale_lower` and `noise_scale_upper`; and of the numbers `loss`,
+        examples, with its interval `noise_scale_lower` and `noise_scale_upper` (the estimators "examples" and "batches" take
+        the data for a sample, "all_data" for all that training draws from); and of the numbers `loss`,
         `gradient_square_norm`, `noise_trace`, `largest_curvature`, `curvature_trace` and `effective_rank`.
     """
 
@@ -178,7 +179,9 @@ def measure(
         "noise_rescaling": modes.rescaling,
     }
     totals = {"loss": float(losses.mean()), "gradient_square_norm": square_norm, "noise_trace": noise}
-    return Measurement(_table(modes, noise_scales(groups, rng), totals, about))
+    whole_noise = np.array([noise, modes.curved_noise.mean()]) * (network.count - 1) / network.count
+    signal = np.array([square_norm, modes.gradient_energy @ modes.gradient_curvature])
+    return Measurement(_table(modes, noise_scales(groups, whole_noise, signal, rng), totals, about))
 
 
 def _batches(examples: int, batch_size: int | None) -> tuple[int, int]:

@@ -6,7 +6,8 @@ With `K` batches of `b` examples, gradients `g_k` and their mean `g`, all over e
     tr C     b (mean_k |g_k|^2 - |G|^2)               tr(H C)    b (mean_k g_k^T H g_k - G^T H G)      two batch sizes
              mean_n |g_n|^2 - |G|^2                              sum_i h_i c_i over the modes          single examples
 
-are without bias: `|g|^2` itself is `tr C / N` too large, which matters where the gradient has almost vanished.
+are without bias: `|g|^2` itself is `tr C / N` too large, which matters where the gradient has almost vanished. For examples
+that are all there is, as those on which a network has been trained, `|g|^2` itself is right.
 
 Source: McCandlish et al. 2018, appendix A.1 (two batch sizes).
 """
@@ -22,7 +23,7 @@ DRAWS = 2000
 """Draws of the bootstrap."""
 
 DEFINITIONS = ("B_simple", "B_noise")
-ESTIMATORS = ("examples", "batches")
+ESTIMATORS = ("examples", "batches", "all_data")
 
 
 class Batches(NamedTuple):
@@ -40,21 +41,29 @@ class Batches(NamedTuple):
 
 
 class NoiseScales(NamedTuple):
-    """Values by definition and estimator, shape `(2, 2)`, and the ends of their intervals."""
+    """Values by definition and estimator, shape `(2, 3)`, and the ends of their intervals."""
 
     value: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
 
 
-def noise_scales(batches: Batches, rng: np.random.Generator) -> NoiseScales:
-    """Noise scales with intervals; infinite where the examples do not tell the gradient, or its curvature, from 0."""
+def noise_scales(batches: Batches, noise: np.ndarray, signal: np.ndarray, rng: np.random.Generator) -> NoiseScales:
+    """Noise scales with intervals; infinite where the examples do not tell the gradient, or its curvature, from 0.
+
+    Args:
+      batches: batches of examples as a sample.
+      noise: `tr C` and `tr(H C)` of the examples as all there is.
+      signal: `|g|^2` and `g^T H g` of these, whose ratio has no error.
+      rng: for the bootstrap.
+    """
     count = len(batches.gram)
     draws = rng.multinomial(count, np.full(count, 1 / count), size=DRAWS).astype(np.float64)
     draws = draws[(draws > 0).sum(1) > 1]  # two batches at least, or there is no pair
     tail = 50 * (1 - LEVEL)
     lower, upper = np.percentile(_scales(batches, draws), [tail, 100 - tail], axis=0, method="inverted_cdf")
-    return NoiseScales(_scales(batches, np.ones((1, count)))[0], lower, upper)
+    exact = _ratio(noise, signal)
+    return NoiseScales(*(np.column_stack([each, exact]) for each in (_scales(batches, np.ones((1, count)))[0], lower, upper)))
 
 
 def _scales(batches: Batches, counts: np.ndarray) -> np.ndarray:

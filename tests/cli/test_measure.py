@@ -33,7 +33,7 @@ def test_a_network_of_ones_own(run):
     assert {path.name for path in Path().iterdir()} == {"own_model.py", "mine.nc", "mine.csv", "mine.pdf"}
     assert "Largest curvature: 2. Gradient descent is unstable above a learning rate of 1." in out
     assert "Negative curvature: 1 directions, down to -0.5" in out
-    assert "from batches of 4" in out
+    assert " of 4 " in out
     assert max(map(len, out.splitlines())) <= 80
     table = load_dataset("mine.nc")
     assert table.attrs["command"] == "nqmjax measure --model own_model:make --batch-size 4 -o mine.pdf"

@@ -140,6 +140,9 @@ def test_noise_scales_are_those_of_the_definitions():
         assert float(scales.sel(estimator="batches")) == pytest.approx(noise / signal, rel=1e-3)
         alone = np.trace(metric @ dense().covariance) / signal
         assert float(scales.sel(estimator="examples")) == pytest.approx(alone, rel=0.05)
+        mean = dense().gradients.mean(0)
+        whole = np.trace(metric @ dense().covariance) * (1 - 1 / EXAMPLES) / (mean @ metric @ mean)
+        assert float(scales.sel(estimator="all_data")) == pytest.approx(whole, rel=0.01)
         ends = (table[f"noise_scale_{end}"].sel(definition=name).values for end in ("lower", "upper"))
         lower, upper = ends
         assert (lower <= scales.values).all()
@@ -156,10 +159,9 @@ def test_intervals_hold_what_they_should():
         groups = gradients.reshape(batches, size, dim)
         means, parts = groups.mean(1), ((gradients - gradients.mean(0)) ** 2 * curvature).sum(1)
         square = (groups**2).sum(2).mean(1)
-        found = noise_scales(
-            Batches(size, means @ means.T, means * curvature @ means.T, square, parts.reshape(batches, size).mean(1)), rng
-        )
-        inside.append((found.lower <= truth[:, None]) & (truth[:, None] <= found.upper))
+        known = Batches(size, means @ means.T, means * curvature @ means.T, square, parts.reshape(batches, size).mean(1))
+        found = noise_scales(known, np.ones(2), np.ones(2), rng)
+        inside.append(((found.lower <= truth[:, None]) & (truth[:, None] <= found.upper))[:, :2])
     assert (np.abs(np.mean(inside, 0) - 0.9) < 0.1).all()
 
 

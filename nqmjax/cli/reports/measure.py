@@ -70,18 +70,26 @@ def _noise(table: xr.Dataset) -> str:
 
 
 def _scales(table: xr.Dataset) -> str:
-    titles = {"examples": "from single examples", "batches": f"from batches of {table.attrs['batch_size']}"}
+    titles = {
+        "examples": "from single\nexamples",
+        "batches": f"from batches\nof {table.attrs['batch_size']}",
+        "all_data": "if these\nare all",
+    }
     columns = left("definition", list(MEANING.values()))
     for estimator, heading in titles.items():
         cells = []
         for name in MEANING:
             one = table.sel(definition=name, estimator=estimator)
             ends = [_text(float(one[f"noise_scale_{end}"])) for end in ("lower", "upper")]
-            cells.append(f"{_text(float(one.noise_scale))} ({ends[0]} to {ends[1]})")
+            interval = f" ({ends[0]} to {ends[1]})" if estimator != "all_data" else ""
+            cells.append(f"{_text(float(one.noise_scale))}{interval}")
         columns[heading] = cells
-    note = "Noise scales, in examples, with 90% intervals: below it an update is mostly noise, above it mostly gradient."
-    far = "It grows during training, and is no critical batch size."
-    return f"{wrap(f'{note} {far}')}\n\n" + columns_text("", list(MEANING), columns)
+    note = (
+        "Noise scales, in examples, with 90% intervals: below it an update is mostly noise, above it mostly gradient. It grows "
+        "during training, and is no critical batch size. The last column takes these examples for all that training draws "
+        "from, the others for a sample; inf: the sample does not tell the gradient from 0."
+    )
+    return f"{wrap(note)}\n\n" + columns_text("", list(MEANING), columns)
 
 
 def _next(table: xr.Dataset, problem: NoisyQuadratic, spectrum: Path) -> str:
