@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from nqmjax import HeavyBall, NoisyQuadratic, from_spectrum, read_spectrum, risk
+from nqmjax import HeavyBall, from_spectrum, power_law, read_spectrum, risk_curve
 from nqmjax.measure import curvature_product, dataset_loss, measure
 from nqmjax.measure.lanczos import lanczos
 from nqmjax.measure.noise import Batches, noise_scales
@@ -84,8 +84,7 @@ def test_products(matrix):
 
 def test_diagonal():
     total = dataset_loss(loss, DATA, chunk=70)
-    mean, found = jax.jit(lambda params: (total(params), hessian_diagonal(total, params).diagonal))(PARAMS)
-    np.testing.assert_allclose(mean, measured().loss, rtol=1e-6)
+    found = jax.jit(lambda params: hessian_diagonal(total, params).diagonal)(PARAMS)
     np.testing.assert_allclose(flat(found), np.diag(dense().hessian), rtol=1e-3, atol=1e-5)
 
 
@@ -186,21 +185,37 @@ def regression():
     return Regression(found, from_spectrum(values, noise=gradients.var(0, ddof=1), initial=initial, irreducible=least))
 
 
-def test_the_quadratic_of_a_regression_is_exact():
+def losses(problem, rate, momentum, batch_size, steps):
+    """Expected excess losses after each update, by the second moments of the place and the last move along each mode."""
+    h, place = problem.curvature, problem.initial
+    mixed, move, found = 0 * h, 0 * h, []
+    for _ in range(steps):
+        noise = rate**2 * problem.noise / batch_size
+        pull = rate * h  # the new move is momentum * move - pull * place, and noise
+        move, mixed, place = (
+            momentum**2 * move - 2 * momentum * pull * mixed + pull**2 * place + noise,
+            momentum**2 * move + momentum * (1 - 2 * pull) * mixed - pull * (1 - pull) * place + noise,
+            momentum**2 * move + 2 * momentum * (1 - pull) * mixed + (1 - pull) ** 2 * place + noise,
+        )
+        found.append(0.5 * (problem.count * h) @ place)
+    return np.array(found)
+
+
+@pytest.mark.parametrize("batch_size", [4, 64, 1024])
+@pytest.mark.parametrize(("rate", "momentum"), [(0.3, 0.0), (0.05, 0.9)])
+def test_the_quadratic_of_a_regression_is_exact(rate, momentum, batch_size):
     """Losses of SGD and of heavy ball, from the first updates to the noise floor."""
     found, exact = regression().found.problem(), regression().exact
     assert found.initial_risk == pytest.approx(exact.initial_risk, rel=1e-4)
     assert found.irreducible == pytest.approx(exact.irreducible, rel=0.01)
-    more = np.zeros(found.curvature.size - exact.curvature.size)  # directions of no risk: one size, one program
-    exact = NoisyQuadratic(
-        *(np.append(exact_, more) for exact_ in (exact.curvature, exact.noise, exact.initial)),
-        np.append(exact.count, more + 1),
-        exact.irreducible,
-    )
-    steps, batch_size = np.array([[[10]], [[100]], [[1000]]]), np.array([[4], [64], [1024]])
-    method = HeavyBall(np.array([0.3, 0.05]), np.array([0.0, 0.9]))
-    above = [risk(problem, method, batch_size, steps) - problem.irreducible for problem in (found, exact)]
-    np.testing.assert_allclose(*above, rtol=0.05)
+    curves = [losses(problem, rate, momentum, batch_size, 1000) for problem in (found, exact)]
+    np.testing.assert_allclose(*curves, rtol=0.05)
+
+
+def test_the_recursion_of_these_tests_is_that_of_the_package():
+    problem = power_law(5)
+    expected = risk_curve(problem, HeavyBall(0.2, 0.8), 3, 20)[1:]
+    np.testing.assert_allclose(losses(problem, 0.2, 0.8, 3, 20), expected, rtol=1e-9)
 
 
 def test_spectra_are_written_as_they_are_read(tmp_path):
