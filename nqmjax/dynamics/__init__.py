@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from nqmjax.dynamics.checks import check_run, check_shapes
     from nqmjax.dynamics.doubling import risk, stationary_risk
     from nqmjax.dynamics.intervals import Position, Span, look_ahead, start_position
-    from nqmjax.dynamics.matrices import quadratic
+    from nqmjax.dynamics.matrices import plus_unit, quadratic, squared_size
     from nqmjax.dynamics.mean_field import Walk, begin, excess_of_groups, follow, map_runs
     from nqmjax.dynamics.model import Model, build_model, in_one_precision, without_idle_directions
     from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces, risks_of_pieces
@@ -26,7 +26,7 @@ exports(
     internal={
         "checks": ["check_run", "check_shapes"],
         "intervals": ["Position", "Span", "look_ahead", "start_position"],
-        "matrices": ["quadratic"],
+        "matrices": ["plus_unit", "quadratic", "squared_size"],
         "mean_field": ["Walk", "begin", "excess_of_groups", "follow", "map_runs"],
         "model": ["Model", "build_model", "in_one_precision", "without_idle_directions"],
         "pieces": ["doublings", "quick_risks_of_pieces", "risks_of_pieces"],

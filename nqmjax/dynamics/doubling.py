@@ -115,9 +115,9 @@ def squares_left(model: Model, state: Twofold) -> jax.Array:
 
 
 def kicks(sums: Twofold, state: Twofold) -> Twofold:
-    """`y^T W y`, never negative."""
+    """`y^T W y`, never negative; NaN where it has overflowed."""
     total = dot(state, act(sums, state))
-    return where(total.high > 0, total, Twofold.of(jnp.zeros_like(total.high)))
+    return where(total.high < 0, Twofold.of(jnp.zeros_like(total.high)), total)
 
 
 @jax.jit

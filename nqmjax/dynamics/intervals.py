@@ -35,7 +35,7 @@ from typing import NamedTuple, Self
 import jax
 import jax.numpy as jnp
 
-from nqmjax.dynamics.matrices import apply, dot, outer, quadratic, sandwich, square, transpose
+from nqmjax.dynamics.matrices import apply, dot, outer, quadratic, sandwich, square, squared_size, transpose
 from nqmjax.dynamics.model import Model, start_state
 
 MARGIN = 2**12
@@ -59,7 +59,7 @@ class Span(NamedTuple):
     def one_update(cls, model: Model) -> Self:
         """The span of a single update."""
         moved = jnp.stack([dot(model.read, column) for column in transpose(model.increment)])
-        margin = TURN * jnp.finfo(moved.dtype).eps * _size(model.increment)
+        margin = TURN * jnp.finfo(moved.dtype).eps * jnp.sqrt(squared_size(model.increment))
         return cls(model.increment, outer(jnp.stack([moved, moved + 2 * model.read], axis=1)), margin)
 
     def doubled(self) -> Self:
@@ -116,8 +116,3 @@ def _sums_of_squares(span: Span, x: jax.Array) -> jax.Array:
     """`x^T D_n x` and `x^T S_n x`, from above: with what rounding may have taken."""
     diagonal = reduce(add, (span.sums[i, i] * (x[i] * x[i]) for i in range(len(x))))
     return quadratic(span.sums, x) + (MARGIN * jnp.finfo(x.dtype).eps + span.margin) * diagonal
-
-
-def _size(increment: jax.Array) -> jax.Array:
-    """Size of the largest matrix, whatever the units of the state variables."""
-    return jnp.sqrt(jnp.abs(increment * transpose(increment)).max())

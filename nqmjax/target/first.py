@@ -41,14 +41,15 @@ def first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_st
         noise = there.noise / batch_size
         return ((there.bias + noise <= target) | (noise > target) | (powers[level] >= max_steps)).all()
 
-    question = _Question(model, climb(model, LEVELS, decided), powers, batch_size, target, max_steps)
+    table = climb(model, LEVELS, decided)
+    question = _Question(model, table, powers, batch_size, target, max_steps)
     walk = jax.lax.while_loop(question.going_on, question.step, question.start())
     # A batch size that ran out of steps before the walk ended was not followed any further.
     followed = max_steps >= walk.time
     proven = (~(walk.here.noise / batch_size <= target) & followed) | (target <= 0)
     exploded = ~(walk.here.bias < huge(model)) & followed
     crossing = crossing_time(walk.steps, walk.before, walk.after, target)
-    return result(model, walk.steps, crossing, proven, exploded)
+    return result(model, walk.steps, crossing, proven, exploded, table.lost(walk.steps))
 
 
 class _Stride(NamedTuple):
