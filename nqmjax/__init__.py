@@ -20,6 +20,8 @@ The way of the data, with the names in the order in which one meets them:
                       StepTime, StepTable; RunSchedule, RunSettings; read_model, write_model; fit_law and the laws
     nqmjax.nonlinear  for real networks: scale_by_percent_delta, scale_by_median_curvature, scale_by_curvature_radius,
                       hessian_diagonal, discard_small_losses
+    nqmjax.measure    a network: measure (curvature, gradient noise, noise scales; the quadratic that they make),
+                      curvature_product, dataset_loss
     nqmjax.figures    everything as a figure
 
 Beyond which batch size does heavy ball need 20% more examples?
@@ -36,7 +38,7 @@ from typing import TYPE_CHECKING
 from nqmjax._tools import exports
 
 if TYPE_CHECKING:
-    from nqmjax import cli, dynamics, figures, nonlinear, optimizers, runs, scaling, schedules, sweeps, target
+    from nqmjax import cli, dynamics, figures, measure, nonlinear, optimizers, runs, scaling, schedules, sweeps, target
     from nqmjax.bounds import bayes_bound, bayes_examples, flat_prior_bound
     from nqmjax.dynamics import risk, risk_curve, spectral_radius, stability_edge, stationary_risk
     from nqmjax.nonlinear import Adam, AdamW, Lion, RMSprop, SignSGD, monte_carlo, precondition
@@ -106,5 +108,17 @@ exports(
         "bounds": ["bayes_bound", "flat_prior_bound", "bayes_examples"],
         "nonlinear": ["Adam", "AdamW", "RMSprop", "SignSGD", "Lion", "monte_carlo", "precondition"],
     },
-    packages=["optimizers", "dynamics", "target", "nonlinear", "sweeps", "schedules", "scaling", "runs", "figures", "cli"],
+    packages=[
+        "optimizers",
+        "dynamics",
+        "target",
+        "nonlinear",
+        "measure",
+        "sweeps",
+        "schedules",
+        "scaling",
+        "runs",
+        "figures",
+        "cli",
+    ],
 )

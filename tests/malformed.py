@@ -7,6 +7,17 @@ from made_models import made_model
 from nqmjax.cli import examples
 from nqmjax.runs.model_files import FORMAT, VERSION, _document
 
+MODELS_FILE = """
+import numpy as np
+
+DATA = (np.ones((6, 2), np.float32), np.arange(6.0))
+make = lambda: (lambda params, batch: ((batch[0] @ params - batch[1]) ** 2).mean(), np.zeros(2, np.float32), DATA)
+apart = lambda: (*make()[:2], (DATA[0], DATA[1][:5]))
+one = lambda: make()[0]
+two = lambda: make()[:2]
+fails = lambda: 1 / 0
+leaves = lambda: exit(3)
+"""
 MODEL = {"format": FORMAT, "version": VERSION}
 FILES = {
     "good.csv": "eigenvalue\n1\n0.1\n",
@@ -44,6 +55,8 @@ FILES = {
     "text.nc": "eigenvalue\n1\n",
     "half.json": '{"eigenvalue": [1, 2',
     "word.json": '{"eigenvalue": ["a"]}',
+    "models.py": MODELS_FILE,
+    "models_broken.py": "def make(:\n",
     "list.json": "[[1, 2], [3]]",
     "number.json": "3",
     "table.xlsx": b"PK\x03\x04",
@@ -510,6 +523,30 @@ SINGLE = {
     "schedule compare --steps 20 --batch-size x -o there": ["--batch-size is 'x'"],
     "schedule optimize --steps 20 --batch-size 4 --spectrum none.csv -o there.csv": ["none.csv", "no such file"],
     "transfer --to x --plan plan.csv -o there.nc": ["--to is 'x'"],
+    "measure --model nothing": ["--model is 'nothing'", "my_module:make"],
+    "measure --model :make": ["--model is ':make'"],
+    "measure --model no_such_module:make": ["--model is 'no_such_module:make'", "No module named"],
+    "measure --model none.py:make": ["none.py:make", "No module named"],
+    "measure --model models_broken.py:make": ["models_broken.py:make", "SyntaxError"],
+    "measure --model models.py:maek": ["the function of", "did you mean 'make'"],
+    "measure --model models.py:fails": ["models.py:fails", "fails() fails: ZeroDivisionError"],
+    "measure --model models.py:leaves": ["models.py:leaves", "SystemExit"],
+    "measure --model models.py:one": ["models.py:one", "return (loss, params, data)"],
+    "measure --model models.py:two": ["models.py:two", "2 things", "return (loss, params, data)"],
+    "measure --model models.py:apart": ["the number of examples", "6", "5"],
+    "measure --model models.py:make --matrix gauss_newton": ["--matrix", "outputs"],
+    "measure --model models.py:make --matrix fisher": ["--matrix", "fisher"],
+    "measure --model models.py:make --batch-size 4": ["--batch-size is 4", "at most 3"],
+    "measure --model models.py:make --batch-size 0": ["--batch-size is 0"],
+    "measure --model models.py:make --probes 0": ["--probes is 0"],
+    "measure --model models.py:make --probes x": ["--probes is 'x'"],
+    "measure --model models.py:make --lanczos-steps 1": ["--lanczos-steps is 1"],
+    "measure --model models.py:make --chunk 0": ["--chunk is 0"],
+    "measure --model models.py:make --seed -1": ["--seed is -1"],
+    "measure --model models.py:make -o there": ["there", "--force"],
+    "measure --model models.py:make -o folder": ["folder.png", "directory"],
+    "measure --model models.py:make -o nowhere/x": ["nowhere", "make it first"],
+    "measure models.py:make": ["models.py:make"],
     "example nothing": ["nothing", "choose from"],
     "example spectrum extra": ["extra"],
 }

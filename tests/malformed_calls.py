@@ -49,6 +49,16 @@ FAMILIES = {
 
 HYPER = [None, "a", RAGGED, math.nan, {}]
 
+DATA = (np.ones((6, 2), np.float32), np.arange(6.0))
+NETWORK = {
+    "function": (lambda params, batch: ((batch[0] @ params - batch[1]) ** 2).mean(), [*THING, lambda params, batch: batch]),
+    "params": (np.zeros(2, np.float32), [None, "a", 3, [1, 2], {}, np.arange(2)]),
+    "data": (DATA, [*THING, (), (DATA[0], DATA[1][:5]), (DATA[0][:1], DATA[1][:1])]),
+    "chunk": (4, [*COUNT, 0]),
+    "loss": (None, ["nonsense", 3]),
+    "matrix": (None, ["nonsense", 3, "gauss_newton"]),
+}
+
 
 def used(method: Callable) -> Callable:
     """A method in use: the constructor checks nothing, for its arguments may be traced."""
@@ -402,12 +412,28 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "rate_factor": (0.1, [*POSITIVE, math.inf]),
         },
     ),
+    "measure.measure": (
+        lambda **values: nq.measure.measure(**values, progress=False),
+        NETWORK
+        | {
+            "lanczos_steps": (2, [*COUNT, 1]),
+            "probes": (1, [*COUNT, 0]),
+            "batch_size": (2, ["a", math.nan, RAGGED, {}, 0, 1.5, 4]),
+            "seed": (0, COUNT),
+        },
+    ),
+    "measure.curvature_product": (nq.measure.curvature_product, NETWORK),
+    "measure.dataset_loss": (
+        nq.measure.dataset_loss,
+        {name: NETWORK[name] for name in ("data", "chunk", "loss")} | {"function": (NETWORK["function"][0], THING)},
+    ),
     "precondition": (nq.precondition, {"problem": (PROBLEM, THING), "power": (0.5, [*POSITIVE, 2.0])}),
 }
 UNCHECKED = {
     "LinearOptimizer": "a base class",
     "StepsToTarget": "a result",
     "Status": "an enumeration",
+    "measure.Measurement": "a result",
     "runs.RunSettings": "built by run_settings",
     "runs.Runs": "built by make and read",
     "runs.RunModel": "a result",

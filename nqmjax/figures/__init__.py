@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from nqmjax.figures.risks import decay_figure, effective_rate_figure, momentum_figure
     from nqmjax.figures.runs import fit_figure, frontier_figure, iso_figure
     from nqmjax.figures.schedules import budget_figure, comparison_figure, plan_figure
+    from nqmjax.figures.spectrum import spectrum_figure
     from nqmjax.figures.style import write_figure
 
 exports(
@@ -21,6 +22,7 @@ exports(
         "risks": ["decay_figure", "momentum_figure", "effective_rate_figure"],
         "schedules": ["comparison_figure", "plan_figure", "budget_figure"],
         "runs": ["fit_figure", "iso_figure", "frontier_figure"],
+        "spectrum": ["spectrum_figure"],
         "paper": ["PAPER_FIGURES", "find_figure"],
         "style": ["write_figure"],
     },
