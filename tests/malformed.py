@@ -121,7 +121,7 @@ COMPARE = "schedule compare --batch-size 4 --steps 20 --families constant --no-t
 OPTIMIZE = "schedule optimize --batch-size 4 --steps 20"
 RAMP = "batch-schedule --learning-rate 0.1 --steps 20 --batch-size 4"
 BUDGET = "budget --steps 20 --batch-sizes 1,4 --optimizers sgd"
-TRANSFER = "transfer --learning-rate 0.1 --steps 20 --batch-size 4 --to 8"
+TRANSFER = "schedule transfer --learning-rate 0.1 --steps 20 --batch-size 4 --to 8"
 ON_PROBLEMS = (SCALING, COMPARE, OPTIMIZE, RAMP, BUDGET, TRANSFER)
 
 NUMBERS = {
@@ -281,7 +281,7 @@ SINGLE = {
     "scaling --powers nan": ["nan"],
     "scaling --powers": ["--powers is empty"],
     "scaling --optimizers heavy_bal": ["--optimizers is 'heavy_bal'", "did you mean 'heavy_ball'?"],
-    "scaling --optimizers adam": ["--optimizers is 'adam'"],
+    "scaling --optimizers adan": ["--optimizers is 'adan'"],
     "scaling --optimizers sgd sgd": ["optimizers", "once"],
     "scaling --optimizers": ["optimizers"],
     "scaling --fixed momentum": ["--fixed is 'momentum'", "momentum=0.9"],
@@ -344,7 +344,7 @@ SINGLE = {
     f"{COMPARE} --dim 30 --max-learning-rate -1": ["--max-learning-rate"],
     f"{COMPARE} --dim 30 --max-learning-rate nan": ["--max-learning-rate"],
     f"{COMPARE} --dim 30 --max-learning-rate fast": ["--max-learning-rate is 'fast'"],
-    f"{COMPARE} --optimizer adam": ["--optimizer is 'adam'"],
+    f"{COMPARE} --optimizer adan": ["--optimizer is 'adan'"],
     f"{COMPARE} --optimizer": ["--optimizer"],
     f"{COMPARE} --fixed momentum=0.9": ["--fixed is 'momentum'"],
     f"{COMPARE} --dim 30 --power 2": ["power"],

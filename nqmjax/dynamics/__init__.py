@@ -7,9 +7,9 @@ from nqmjax._tools import exports
 if TYPE_CHECKING:
     from nqmjax.dynamics.checks import check_run, check_shapes
     from nqmjax.dynamics.doubling import risk, stationary_risk
-    from nqmjax.dynamics.intervals import Position, Span, look_ahead, start_position
-    from nqmjax.dynamics.matrices import plus_unit, quadratic, sandwich, squared_size
-    from nqmjax.dynamics.mean_field import Walk, begin, excess_of_groups, follow, map_runs
+    from nqmjax.dynamics.intervals import Position, Span, floor_log2, look_ahead, start_position
+    from nqmjax.dynamics.matrices import apply, plus_unit, quadratic, sandwich, square, squared_size, transpose
+    from nqmjax.dynamics.mean_field import Walk, advance, begin, excess_of_groups, map_runs
     from nqmjax.dynamics.model import Model, build_model, in_one_precision, without_idle_directions
     from nqmjax.dynamics.periodic import period_span, update
     from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces, risks_of_pieces
@@ -27,9 +27,9 @@ exports(
     },
     internal={
         "checks": ["check_run", "check_shapes"],
-        "intervals": ["Position", "Span", "look_ahead", "start_position"],
-        "matrices": ["plus_unit", "quadratic", "sandwich", "squared_size"],
-        "mean_field": ["Walk", "begin", "excess_of_groups", "follow", "map_runs"],
+        "intervals": ["Position", "Span", "floor_log2", "look_ahead", "start_position"],
+        "matrices": ["apply", "plus_unit", "quadratic", "sandwich", "square", "squared_size", "transpose"],
+        "mean_field": ["Walk", "advance", "begin", "excess_of_groups", "map_runs"],
         "model": ["Model", "build_model", "in_one_precision", "without_idle_directions"],
         "periodic": ["period_span", "update"],
         "pieces": ["doublings", "quick_risks_of_pieces", "risks_of_pieces"],

@@ -125,3 +125,9 @@ def both_sums(moved: jax.Array, read: jax.Array) -> jax.Array:
 def margin_of(increment: jax.Array) -> jax.Array:
     """The margin of a map in each direction, by its size."""
     return TURN * jnp.finfo(increment.dtype).eps * jnp.sqrt(squared_size(increment))
+
+
+def floor_log2(value: jax.Array) -> jax.Array:
+    """`floor(log2(value))` of an integer, 0 below 2."""
+    bits = jnp.iinfo(value.dtype).bits
+    return (bits - 1 - jax.lax.clz(jnp.maximum(value, 1))).astype(jnp.int32)

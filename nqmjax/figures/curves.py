@@ -48,7 +48,8 @@ def observed_title(label: str) -> str:
 def scaling_figure(table: xr.Dataset, observed: Sequence[Observed] = ()) -> Figure:
     """Updates to target against batch size and the efficiency below: panels for each power, a line for each optimizer.
 
-    Rings mark the critical batch sizes, at which a run needs 20% more examples than at perfect scaling. The efficiency
+    Optimizers that take no preconditioner are drawn again, faintly, at the other powers. Rings mark the critical batch sizes,
+    at which a run needs 20% more examples than at perfect scaling. The efficiency
     tells curves apart that lie on each other above: the examples of the ideal bound over those used, or where there is no
     such bound the fewest examples of any curve over those used.
 
@@ -61,12 +62,8 @@ def scaling_figure(table: xr.Dataset, observed: Sequence[Observed] = ()) -> Figu
     figure, upper, lower = paired_panels(len(powers), BATCHES, STEPS, f"efficiency\n({best}: 100%)")
     for steps, efficiency, power in zip(upper, lower, powers, strict=True):
         for index, name in enumerate(table.optimizer.values):
-            curve = table.sel(power=power, optimizer=name)
             options = optimizer_line(str(name), index).options(optimizer_title(str(name)))
-            _plot(steps, table.batch_size, curve.steps, options)
-            _plot(efficiency, table.batch_size, share.sel(power=power, optimizer=name), options)
-            _mark_critical(steps, curve, curve.steps, options["color"])
-            _mark_critical(efficiency, curve, share.sel(power=power, optimizer=name), options["color"])
+            _one_optimizer(steps, efficiency, table.assign(share=share).sel(optimizer=name), power, options)
         _bounds(steps, table, ["bayes_steps"])
         for curve, marker in zip(observed, OBSERVED * len(observed), strict=False):
             points = {"color": "black", "markersize": 6, "markeredgewidth": 0.8, "markerfacecolor": "none", "zorder": 4}
@@ -82,9 +79,23 @@ def scaling_figure(table: xr.Dataset, observed: Sequence[Observed] = ()) -> Figu
     _scaling_legends(figure, upper[0], table)
     heading = f"tuned updates to the loss {float(table.target):g}"
     heading = f"{heading}; {table.fixed} fixed" if table.attrs["fixed"] else heading
-    figure.suptitle(heading + ("; power p of the preconditioner $H^p$" if len(powers) > 1 else ""), fontsize=TEXT)
+    about = "; power p of the preconditioner $H^p$" if len(powers) > 1 else ""
+    faint = " (faint: without one)" if len(powers) > 1 and table.steps.isnull().all("batch_size").any() else ""
+    figure.suptitle(heading + about + faint, fontsize=TEXT)
     caption(figure, table.attrs)
     return figure
+
+
+def _one_optimizer(steps: Axes, efficiency: Axes, table: xr.Dataset, power: float, options: dict[str, Any]) -> None:
+    """An optimizer's curve at one power; faint beside the others if it takes no preconditioner."""
+    curve = table.sel(power=power)
+    faint = bool(curve.steps.isnull().all()) and 0 in table.power
+    if faint:
+        curve, options = table.sel(power=0), {**options, "alpha": 0.4}
+    for axes, values in ((steps, curve.steps), (efficiency, curve.share)):
+        _plot(axes, table.batch_size, values, options)
+        if not faint:
+            _mark_critical(axes, curve, values, options["color"])
 
 
 def _efficiency(table: xr.Dataset) -> tuple[xr.DataArray, str]:

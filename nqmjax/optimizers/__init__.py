@@ -14,9 +14,8 @@ if TYPE_CHECKING:
         linear_system,
         static,
     )
-    from nqmjax.optimizers.catalogue import TEMPLATES
     from nqmjax.optimizers.declaration import check_linear, check_optimizer
-    from nqmjax.optimizers.description import describe, describe_problem, provenance
+    from nqmjax.optimizers.description import describe, describe_problem, provenance, rate_units
     from nqmjax.optimizers.mean_field import MeanFieldOptimizer
     from nqmjax.optimizers.methods import QHM, SGD, HeavyBall, Nesterov
     from nqmjax.optimizers.periodic import LocalSGD, Lookahead, PeriodicOptimizer
@@ -34,10 +33,9 @@ exports(
     },
     internal={
         "base": ["LinearSystem", "Optimizer", "hyperparameters", "is_anchored", "linear_system", "static"],
-        "catalogue": ["TEMPLATES"],
         "declaration": ["check_linear", "check_optimizer"],
         "mean_field": ["MeanFieldOptimizer"],
         "periodic": ["PeriodicOptimizer"],
-        "description": ["describe", "describe_problem", "provenance"],
+        "description": ["describe", "describe_problem", "provenance", "rate_units"],
     },
 )

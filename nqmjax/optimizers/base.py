@@ -19,7 +19,7 @@ no rounding moves.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Self, dataclass_transform
 
 import jax
@@ -32,9 +32,13 @@ State = tuple[Any, ...]
 """The optimizer's state along one direction: the parameter first."""
 
 
-def static(*, default: Any, kw_only: bool = True) -> Any:
-    """A field by keyword that is part of the optimizer's type rather than a hyperparameter: JAX compiles for each value."""
-    return dataclasses.field(default=default, kw_only=kw_only, metadata={"static": True})
+def static(*, default: Any, choices: Sequence[str] = (), least: int = 0, kw_only: bool = True) -> Any:
+    """A field by keyword that is part of the optimizer's type rather than a hyperparameter: JAX compiles for each value.
+
+    It is one of the words `choices`, or without them a whole number, `least` or more.
+    """
+    metadata = {"static": True, "choices": tuple(choices), "least": least}
+    return dataclasses.field(default=default, kw_only=kw_only, metadata=metadata)
 
 
 def _register(cls: type) -> None:

@@ -68,7 +68,8 @@ def check_optimizer(optimizer: Optimizer) -> None:
 
 
 OTHERS = {
-    MeanFieldOptimizer: "others have risk, risk_curve, steps_to_target (rule 'first'), sweep, tune and run",
+    MeanFieldOptimizer: "others have risk, risk_curve, steps_to_target (rule 'first'), sweep, tune, run, and "
+    "schedules.compare, schedules.budget_curve and schedules.transfer",
     PeriodicOptimizer: "periodic ones have risk, risk_curve, stationary_risk, spectral_radius, stability_edge, "
     "steps_to_target (rule 'first'), sweep and tune",
 }
@@ -86,13 +87,14 @@ def check_linear(question: str, optimizer: Optimizer, closures: bool = False, pe
             raise ValueError(f"optimizer is {shown(optimizer)}: {remedy}")
 
 
-def _check_static(name: str, value: Any) -> None:
-    """Raise unless a setting that is part of an optimizer's type is a valid one."""
-    if name == "basis":
-        check_choice(name, value, ["aligned", "rotated"])
+def _check_static(field: dataclasses.Field, value: Any) -> None:
+    """Raise unless a setting that is part of an optimizer's type is what its class declares."""
+    choices, least = field.metadata["choices"], field.metadata["least"]
+    if choices:
+        check_choice(field.name, value, choices)
     else:
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 2
-        require(bool(whole), name, value, "give a whole number, at least 2")
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
+        require(bool(whole), field.name, value, f"give a whole number, at least {least}")
 
 
 def _check_fields(optimizer: Optimizer) -> bool:
@@ -102,7 +104,7 @@ def _check_fields(optimizer: Optimizer) -> bool:
         value = getattr(optimizer, field.name)
         wraps = field.type == "LinearOptimizer" or (isinstance(field.type, type) and issubclass(field.type, LinearOptimizer))
         if field.metadata.get("static"):
-            _check_static(field.name, value)
+            _check_static(field, value)
         elif isinstance(value, LinearOptimizer):
             require(field.name not in RANGES, field.name, value, "give a number or an array of numbers")
             ours &= _check_fields(value)

@@ -66,7 +66,9 @@ def tune(
       `xarray.Dataset` over batch_size: `steps` (inf where no setting reaches the target), `status`, `examples`
       (batch size times steps), the hyperparameters, `effective_learning_rate`, `efficiency` (the fewest examples with
       which any algorithm can reach the target, by the Bayes bound, over `examples`), and for each tuned hyperparameter
-      `<name>_at_edge`, whether the optimum lies at the edge of what was searched.
+      `<name>_at_edge`, whether the optimum lies at the edge of what was searched. Of optimizers that are not linear also the
+      `nodes` of each answer, which tuning chooses itself, and `nodes_disagree`, whether a third of them has other steps, by
+      more than 1% and one update.
 
     Raises:
       ValueError: an argument is out of its range, a name in `fixed` is unknown, or nothing is left to tune.

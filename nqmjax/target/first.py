@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nqmjax.dynamics import Model, Position, Span, for_ever, look_ahead, settle, start_position
+from nqmjax.dynamics import Model, Position, Span, floor_log2, for_ever, look_ahead, settle, start_position
 from nqmjax.target.table import (
     FOREVER,
     GROWTH,
@@ -16,7 +16,6 @@ from nqmjax.target.table import (
     Table,
     climb,
     crossing_time,
-    floor_log2,
     huge,
     powers_of_two,
     result,

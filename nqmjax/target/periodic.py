@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nqmjax.dynamics import Model, Position, Span, look_ahead, period_span, quadratic, sandwich, settle, update
-from nqmjax.target.table import FOREVER, GROWTH, MAX_LOOKS, StepsToTarget, crossing_time, floor_log2, huge, result, rounding
+from nqmjax.dynamics import Model, Position, Span, floor_log2, look_ahead, period_span, quadratic, sandwich, settle, update
+from nqmjax.target.table import FOREVER, GROWTH, MAX_LOOKS, StepsToTarget, crossing_time, huge, result, rounding
 
 LEVELS = 31
 """Doublings of the longest hop, `2^30` periods."""

@@ -42,7 +42,8 @@ def steps_to_target(
 
     A search takes at most some 65,000 looks ahead (`OUT_OF_STEPS` if that is not enough): whatever the run does, a first
     passage within 40,000 updates is found, and a later one unless the risk oscillates close above the target all the way.
-    Optimizers that are not linear are followed one update at a time, for at most 2^20; their risks are those of the closure.
+    Optimizers that are not linear have the risks of their closure, followed one update at a time up to 512, then also in leaps
+    with an error of some 1e-4 of the risk, in at most 2^20 of both.
 
     Under weight decay the bias does not vanish: a target below what remains is `NEVER` reached. Of an optimizer with a period
     (`Lookahead`, `LocalSGD`) inner updates are counted, only rule "first" is known, and at most 2^20 updates are followed one

@@ -198,9 +198,3 @@ def rounding(target: jax.Array) -> jax.Array:
 def powers_of_two(count: int, like: jax.Array) -> jax.Array:
     """`2^l` for `l = 0 .. count - 1`, integers of the type of `like`."""
     return jnp.left_shift(jnp.ones((), like.dtype), jnp.arange(count, dtype=like.dtype))
-
-
-def floor_log2(value: jax.Array) -> jax.Array:
-    """`floor(log2(value))` of an integer, 0 below 2."""
-    bits = jnp.iinfo(value.dtype).bits
-    return (bits - 1 - jax.lax.clz(jnp.maximum(value, 1))).astype(jnp.int32)

@@ -21,7 +21,7 @@ from nqmjax.cli.reports.scaling import OUTCOMES
 from nqmjax.cli.reports.text import Block, batch_text, count_text, side_by_side
 from nqmjax.cli.spec import read_spec
 from nqmjax.figures.paper import PAPER_FIGURES
-from nqmjax.optimizers.catalogue import TEMPLATES
+from nqmjax.nonlinear.catalogue import TEMPLATES
 from nqmjax.optimizers.methods import SGD, HeavyBall
 from nqmjax.optimizers.wrappers import Preconditioned
 from nqmjax.problem import power_law

@@ -11,7 +11,7 @@ from nqmjax.figures import paper
 from nqmjax.figures.curves import powers_figure, rates_figure, scaling_figure, targets_figure
 from nqmjax.figures.paper import PAPER_FIGURES, find_figure
 from nqmjax.figures.style import optimizer_title, write_figure
-from nqmjax.optimizers.catalogue import TEMPLATES
+from nqmjax.nonlinear.catalogue import TEMPLATES
 from nqmjax.scaling import Observed
 
 BATCHES = 2.0 ** np.arange(2, 21, 2)

@@ -8,12 +8,12 @@ from nqmjax import schedules
 from nqmjax.cli import reports
 from nqmjax.cli.numbers import one_number
 from nqmjax.cli.options import (
+    ANY_OPTIMIZER,
     QUESTION,
-    THE_OPTIMIZER,
     THE_PROBLEM,
+    AnyOptimizerOptions,
     Force,
     Number,
-    OptimizerOptions,
     Output,
     ProblemOptions,
 )
@@ -23,9 +23,11 @@ from nqmjax.cli.reports import with_command
 
 HELP = """\
 Rules for the rate when the batch grows by k: none (keep it), linear (times k),
-sqrt (times the root of k), tuned (the best factor). Rates are in units of one
-over the problem's curvatures, 1 the largest by default, and not those of a
-network: what carries over are the factors on the rates of a tuned recipe.
+sqrt (times the root of k), tuned (the best factor); of adam and its kin also
+sqrt_betas (besides, each 1 - beta times k). Rates are in units of one over the
+problem's curvatures, 1 the largest by default (of adam, of the parameters), and
+not those of a network: what carries over are the factors on the rates of a
+tuned recipe.
 
 Learning rates are in units where the largest curvature is 1: a network's rate
 of 3e-4 is not one here. Multiply it by the largest eigenvalue of the network's
@@ -33,9 +35,11 @@ Hessian, or give the network's own spectrum with --spectrum.
 
 Examples:
 
-  nqmjax schedule transfer --schedule cosine --learning-rate 0.1 \\
+  nqmjax schedule transfer --schedule cosine --learning-rate 1.5 \\
                            --steps 20000 --batch-size 32 --to 256
   nqmjax schedule transfer --plan plan.csv --to 2^10
+  nqmjax schedule transfer --optimizer adamw --fixed weight_decay=0.1 \\
+          --learning-rate 3e-3 --steps 4000 --batch-size 256 --to 1024
 
 In the units of your own runs, from a table of them: nqmjax transfer.
 """
@@ -52,7 +56,7 @@ def run(
     to: Annotated[str, Parameter(group=QUESTION)],
     recipe: RecipeOptions = THE_RECIPE,
     max_learning_rate: Number = None,
-    method: OptimizerOptions = THE_OPTIMIZER,
+    method: AnyOptimizerOptions = ANY_OPTIMIZER,
     problem: ProblemOptions = THE_PROBLEM,
     output: Output = None,
     force: Force = False,

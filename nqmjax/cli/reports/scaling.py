@@ -22,6 +22,7 @@ NOTES = {
     "never": "never: no setting reaches the target.",
     "diverges": "diverges: every setting that was tried is unstable.",
     "too long": "too long: no setting reaches the target in 2^31 updates.",
+    "~": "~ within more than 1%: the closure's nodes over the start do not agree yet.",
     ">": NEITHER,
     "<": NEITHER,
 }
@@ -42,7 +43,7 @@ def scaling_report(table: xr.Dataset, observed: Sequence[Observed] = ()) -> str:
     blocks = []
     for name in table.optimizer.values:
         curves = [table.sel(optimizer=name, power=power) for power in table.power.values]
-        blocks.append(Block(str(name), [_curve_column(curve) for curve in curves]))
+        blocks.append(Block(str(name), [_curve_column(curve) for curve in curves if not curve.steps.isnull().all()]))
     blocks += [Block("observed", [_observed_column(batches, curve) for curve in observed])] if observed else []
     bayes = table.bayes_steps.values
     bound = bool(np.isfinite(bayes).all() and bayes.any())
@@ -60,9 +61,11 @@ def _curve_column(curve: xr.Dataset) -> list[str]:
     """One optimizer at one power."""
     flags = [name for name in curve.data_vars if str(name).endswith("_at_edge")]
     edge = np.any([curve[name].values for name in flags], axis=0)
+    rough = curve["nodes_disagree"].values if "nodes_disagree" in curve else np.zeros_like(edge)
+    signs = np.where(edge & (curve.steps.values > 0), "*", np.where(rough, "~", ""))
     steps = [
-        count_text(count) + ("*" if at_edge and count > 0 else "") if np.isfinite(count) else WORDS[Status(code)]
-        for count, code, at_edge in zip(curve.steps.values, curve.status.values, edge, strict=True)
+        count_text(count) + sign if np.isfinite(count) else WORDS[Status(code)]
+        for count, code, sign in zip(curve.steps.values, curve.status.values, signs, strict=True)
     ]
     critical = []
     for definition in DEFINITIONS:
