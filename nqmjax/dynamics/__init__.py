@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from nqmjax.dynamics.checks import check_run, check_shapes
     from nqmjax.dynamics.doubling import risk, stationary_risk
     from nqmjax.dynamics.intervals import Position, Span, look_ahead, start_position
-    from nqmjax.dynamics.matrices import quadratic, sandwich
+    from nqmjax.dynamics.matrices import plus_unit, quadratic, sandwich, squared_size
     from nqmjax.dynamics.mean_field import Walk, begin, excess_of_groups, follow, map_runs
     from nqmjax.dynamics.model import Model, build_model, in_one_precision, without_idle_directions
     from nqmjax.dynamics.periodic import period_span, update
@@ -28,7 +28,7 @@ exports(
     internal={
         "checks": ["check_run", "check_shapes"],
         "intervals": ["Position", "Span", "look_ahead", "start_position"],
-        "matrices": ["quadratic", "sandwich"],
+        "matrices": ["plus_unit", "quadratic", "sandwich", "squared_size"],
         "mean_field": ["Walk", "begin", "excess_of_groups", "follow", "map_runs"],
         "model": ["Model", "build_model", "in_one_precision", "without_idle_directions"],
         "periodic": ["period_span", "update"],

@@ -35,7 +35,7 @@ from typing import NamedTuple, Self
 import jax
 import jax.numpy as jnp
 
-from nqmjax.dynamics.matrices import apply, dot, outer, quadratic, sandwich, square, transpose
+from nqmjax.dynamics.matrices import apply, dot, outer, quadratic, sandwich, square, squared_size, transpose
 from nqmjax.dynamics.model import Model, start_state
 
 MARGIN = 2**12
@@ -123,5 +123,5 @@ def both_sums(moved: jax.Array, read: jax.Array) -> jax.Array:
 
 
 def margin_of(increment: jax.Array) -> jax.Array:
-    """The margin of a map, by the size of its largest matrix, whatever the units of the state variables."""
-    return TURN * jnp.finfo(increment.dtype).eps * jnp.sqrt(jnp.abs(increment * transpose(increment)).max())
+    """The margin of a map in each direction."""
+    return TURN * jnp.finfo(increment.dtype).eps * jnp.sqrt(squared_size(increment))

@@ -61,6 +61,17 @@ def sandwich(increment: jax.Array, inner: jax.Array) -> jax.Array:
     return half + product(increment, half)
 
 
+def plus_unit(increment: jax.Array) -> jax.Array:
+    """`A` itself."""
+    unit = jnp.eye(len(increment), dtype=increment.dtype)
+    return increment + jnp.expand_dims(unit, tuple(range(2, increment.ndim)))
+
+
+def squared_size(matrix: jax.Array) -> jax.Array:
+    """Squared size of `M` in each direction, whatever the units of the state variables: the largest `|M_ij M_ji|`."""
+    return jnp.abs(matrix * transpose(matrix)).max((0, 1))
+
+
 def transpose(matrix: jax.Array) -> jax.Array:
     """`M^T`."""
     return jnp.swapaxes(matrix, 0, 1)

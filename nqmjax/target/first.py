@@ -53,7 +53,7 @@ def first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_st
     proven = ((~(walk.here.noise / batch_size <= target) | hopeless(walk.here)) & followed) | (target <= 0)
     exploded = ~(walk.here.bias < huge(model)) & followed
     crossing = crossing_time(walk.steps, walk.before, walk.after, target)
-    return result(model, walk.steps, crossing, proven, exploded)
+    return result(model, walk.steps, crossing, proven, exploded, table.lost(walk.steps))
 
 
 def _hopeless(model: Model, batch_size: jax.Array, target: jax.Array) -> Callable[[Position], jax.Array]:

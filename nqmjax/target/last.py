@@ -77,7 +77,7 @@ def last_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_ste
     reached = settles & search.over & (search.steps <= max_steps)
     steps = jnp.where(reached, search.steps.astype(model.weight.dtype), jnp.inf)[None]
     crossing = crossing_time(steps, search.before, search.after, target)
-    return result(model, steps, crossing, proven[None], exploded[None])
+    return result(model, steps, crossing, proven[None], exploded[None], table.lost(steps))
 
 
 def _start(start: Position, table: Table, powers: jax.Array, over: jax.Array) -> _Search:

@@ -34,11 +34,11 @@ def steps_to_target(
 
     `T = min { t : R_t <= target }` (rule "first"), or `T = min { t : R_u <= target for all u >= t }` (rule "stays").
     Exact while the target is above some 10^-30 (float32: 10^-12) of the initial risk; below, and where the risk comes as
-    close to the target as rounding takes it (some `T` times 10^-16 of itself), rounding decides. Right below the edge of
-    stability with momentum near 1 (the relative distance from the edge below some 10^-9 at `1 - momentum` of 10^-3, below
-    10^-6 at 10^-6) long searches lose digits and steps may be wrong: check them there by `risk`, which keeps all digits. At the
-    edge itself, to the last digit of the rate, rounding decides whether what swings for ever dies out, stays or grows, and
-    whether the noise that accumulates is finite: under rule "stays" the status may then be any, with weight decay or without.
+    close to the target as rounding takes it (some `T` times 10^-16 of the risk around), rounding decides. Right below the
+    edge of stability with momentum near 1 powers lose digits: no answer is told (`OUT_OF_STEPS`) once more than about a
+    thousandth of the risk may be lost; `risk` keeps all digits there. At the edge itself, to the last digit of the rate,
+    rounding decides whether what swings for ever dies out, stays or grows, and whether the noise that accumulates is finite:
+    under rule "stays" the status may then be any, with weight decay or without.
 
     A search takes at most some 65,000 looks ahead (`OUT_OF_STEPS` if that is not enough): whatever the run does, a first
     passage within 40,000 updates is found, and a later one unless the risk oscillates close above the target all the way.
