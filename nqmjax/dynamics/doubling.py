@@ -122,9 +122,10 @@ def squares_left(model: Model, state: Twofold) -> jax.Array:
 
 
 def kicks(sums: Twofold, state: Twofold) -> Twofold:
-    """`y^T W y`, never negative; NaN where it has overflowed."""
+    """`y^T W y`, never negative; inf where it has overflowed."""
     total = dot(state, act(sums, state))
-    return where(total.high < 0, Twofold.of(jnp.zeros_like(total.high)), total)
+    lost = jnp.isnan(total.high) & (state.high != 0).any(0)
+    return where(total.high > 0, total, Twofold.of(jnp.where(lost, jnp.inf, jnp.zeros_like(total.high))))
 
 
 @jax.jit

@@ -123,5 +123,5 @@ def both_sums(moved: jax.Array, read: jax.Array) -> jax.Array:
 
 
 def margin_of(increment: jax.Array) -> jax.Array:
-    """The margin of a map in each direction."""
+    """The margin of a map in each direction, by its size."""
     return TURN * jnp.finfo(increment.dtype).eps * jnp.sqrt(squared_size(increment))

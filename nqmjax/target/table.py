@@ -95,7 +95,7 @@ class _Powers(NamedTuple):
     def start(cls, model: Model) -> Self:
         """A single update."""
         span = Span.one_update(model)
-        size = squared_size(plus_unit(model.inner))
+        size = _map_size(model, span)
         rounding = jnp.minimum(squared_size(model.inner), 4)  # relative to a larger map it is less
         return cls(span, size, rounding, jnp.ones_like(size), jnp.zeros((), size.dtype))
 
@@ -107,10 +107,15 @@ class _Powers(NamedTuple):
     def doubled(self, model: Model) -> Self:
         """Twice as many updates."""
         span = self.span.doubled()
-        size = squared_size(plus_unit(span.increment[: model.moving, : model.moving]))
+        size = _map_size(model, span)
         cancelled = self.size * (self.size / size)
         cancelled = jnp.where(cancelled > self.cancelled, cancelled, self.cancelled)  # nothing, or too much, is left: NaN
         return type(self)(span, size, 4 * self.rounding, cancelled, self.lost)
+
+
+def _map_size(model: Model, span: Span) -> jax.Array:
+    """Squared size of what moves by itself in each direction, apart from the start that drives it."""
+    return squared_size(plus_unit(span.increment[: model.moving, : model.moving]))
 
 
 def climb(model: Model, levels: int, enough: Callable[[jax.Array, Position], jax.Array]) -> Table:
