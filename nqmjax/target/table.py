@@ -81,7 +81,8 @@ class _Powers(NamedTuple):
 
     `A_n` is off by about `n |A - I|` roundings of itself if nothing cancels where powers are squared, and by `|A_n|^2 / |A_2n|`
     times as much if something does: next to a double eigenvalue of -1, half of all digits go at once. A direction that has
-    come to rest does not count any more. All of these are squares here, of each direction but for `lost`.
+    come to rest does not count any more, nor a variable that never moves. All of these are squares here, of each direction but
+    for `lost`.
     """
 
     span: Span
