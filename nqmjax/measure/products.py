@@ -87,6 +87,7 @@ def dataset_loss(function: Callable, data: Any, *, loss: Any = None, chunk: int 
             alone = jax.vmap(lambda example: of_batch(params, jax.tree.map(lambda array: array[None], example)))
             return weights @ alone(examples).astype(weights.dtype)
 
-        return over_chunks(part, jax.tree.map(jnp.asarray, arrays), jnp.full(number, 1 / number), chunk)
+        with own_arithmetic():
+            return over_chunks(part, jax.tree.map(jnp.asarray, arrays), jnp.full(number, 1 / number), chunk)
 
     return total

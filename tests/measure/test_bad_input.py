@@ -135,6 +135,8 @@ def test_products_and_losses_check_what_they_get():
     product = curvature_product(squares, W, (X, Y))
     np.testing.assert_allclose(product(X[0]), [4, 4])  # 2 x x^T
     np.testing.assert_allclose(jax.jit(product)(X[0]), [4, 4])
+    ranks = dataset_loss(lambda w, batch: ((batch[0] + w) ** 2).mean(), (X, Y))  # mixed, which these tests forbid us
+    np.testing.assert_allclose(jax.jit(jax.grad(ranks))(W), [1, 1])
     with pytest.raises(ValueError, match="tree is"):
         product(np.zeros(3, np.float32))
     with pytest.raises(ValueError, match="the number of examples"):
