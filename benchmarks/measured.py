@@ -13,7 +13,7 @@ from nqmjax.scaling import Observed
 PUBLISHED = {"85M": 745, "151M": 955, "302M": 1394, "604M": 1888, "1.2B": 2533}
 """Critical batch sizes at 20% more examples by Zhang et al. 2024, of their curves by label."""
 
-SCATTER, DRAWS, DRAWS_OF_FITS = 0.03, 25, 4
+SCATTER, DRAWS, DRAWS_OF_FITS = 0.03, 25, 1
 BATCHES = 2.0 ** np.arange(2, 20)
 NEAR = 8.0
 """Factor beyond the points at which a prediction counts."""
