@@ -19,6 +19,7 @@ def test_no_rate_of_a_dense_grid_is_faster(optimizer, grid):
     fewest = nq.sweep(PROBLEM, grid, batches, target=20.0, max_steps=150, progress=False).steps.min("learning_rate").values
     assert (best.steps <= np.maximum(fewest + 1, 1.01 * fewest)).all(), (best.steps.values, fewest)
     assert not best.learning_rate_at_edge.any()
+    assert not best.nodes_disagree.any()
     assert best.attrs["optimizer"].startswith(type(optimizer).__name__)
     assert best.attrs["rate_units"].startswith("those of the parameters")
 
