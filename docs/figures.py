@@ -27,6 +27,7 @@ COMMANDS = {
     "schedules": ("nqmjax-schedules", "schedule compare --batch-size 64 --steps 17000"),
     "ramp": ("nqmjax-plan", "schedule optimize --batch-size 64 --steps 17000 --ramp"),
     "budget": ("nqmjax-budget", "budget --epochs 40 --dataset-size 50000"),
+    "measure": ("nqmjax-measure", "measure"),
     "forecasts": ("model-curves", "fit runs.csv"),
 }
 """Of each figure, the file that a command writes, and the command."""

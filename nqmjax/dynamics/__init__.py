@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from nqmjax.dynamics.matrices import apply, plus_unit, quadratic, sandwich, square, squared_size, transpose
     from nqmjax.dynamics.mean_field import Walk, advance, begin, excess_of_groups, map_runs
     from nqmjax.dynamics.model import Model, build_model, in_one_precision, without_idle_directions
+    from nqmjax.dynamics.periodic import period_span, update
     from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces, risks_of_pieces
+    from nqmjax.dynamics.rest import centred, for_ever, settle
     from nqmjax.dynamics.roots import unstable
     from nqmjax.dynamics.scan import risk_curve
-    from nqmjax.dynamics.stability import spectral_radius, stability_edge
+    from nqmjax.dynamics.stability import spectral_radius, stability_edge, steepest_curvature
 
 exports(
     __name__,
@@ -29,7 +31,10 @@ exports(
         "matrices": ["apply", "plus_unit", "quadratic", "sandwich", "square", "squared_size", "transpose"],
         "mean_field": ["Walk", "advance", "begin", "excess_of_groups", "map_runs"],
         "model": ["Model", "build_model", "in_one_precision", "without_idle_directions"],
+        "periodic": ["period_span", "update"],
         "pieces": ["doublings", "quick_risks_of_pieces", "risks_of_pieces"],
+        "rest": ["centred", "for_ever", "settle"],
         "roots": ["unstable"],
+        "stability": ["steepest_curvature"],
     },
 )

@@ -26,9 +26,28 @@ def outer(x: jax.Array) -> jax.Array:
     return x[:, None] * x[None]
 
 
+def act(matrix: jax.Array, x: jax.Array) -> jax.Array:
+    """`M x`."""
+    return reduce(add, (matrix[:, k] * x[k] for k in range(len(x))))
+
+
 def apply(increment: jax.Array, x: jax.Array) -> jax.Array:
     """`A x`."""
-    return x + reduce(add, (increment[:, k] * x[k] for k in range(len(x))))
+    return x + act(increment, x)
+
+
+def solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    """`x` with `M x = right`, by elimination in the order of the rows: not finite where a pivot vanishes."""
+    rows = [[*row, value] for row, value in zip(matrix, right, strict=True)]
+    for i, pivot in enumerate(rows):
+        for j in range(i + 1, len(rows)):
+            factor = rows[j][i] / pivot[i]
+            rows[j] = [entry - factor * above for entry, above in zip(rows[j], pivot, strict=True)]
+    x: list[jax.Array] = []
+    for i, row in reversed(list(enumerate(rows))):
+        known = zip(row[i + 1 : -1], x, strict=True)
+        x.insert(0, (row[-1] - sum(entry * value for entry, value in known)) / row[i])
+    return jnp.stack(x)
 
 
 def square(increment: jax.Array) -> jax.Array:

@@ -25,9 +25,7 @@ from nqmjax.figures.style import (
     power_line,
     title,
 )
-
-Observed = Sequence[tuple[str, np.ndarray, np.ndarray]]
-"""Measured curves: label, batch sizes and updates of each, as `nqmjax._tools.files.read_observed` returns them."""
+from nqmjax.scaling import Observed
 
 BATCHES, STEPS = "batch size (examples)", "updates to target loss"
 TICKS = (10, 5)
@@ -47,7 +45,7 @@ def observed_title(label: str) -> str:
     return short.replace("$", r"\$") + " (observed)"
 
 
-def scaling_figure(table: xr.Dataset, observed: Observed = ()) -> Figure:
+def scaling_figure(table: xr.Dataset, observed: Sequence[Observed] = ()) -> Figure:
     """Updates to target against batch size and the efficiency below: panels for each power, a line for each optimizer.
 
     Optimizers that take no preconditioner are drawn again, faintly, at the other powers. Rings mark the critical batch sizes,
@@ -57,7 +55,7 @@ def scaling_figure(table: xr.Dataset, observed: Observed = ()) -> Figure:
 
     Args:
       table: as `scaling_curves` returns it.
-      observed: measured curves, laid over every panel.
+      observed: measured curves, as `read_observed` returns them, laid over every panel.
     """
     powers = table.power.values
     share, best = _efficiency(table)
@@ -67,16 +65,16 @@ def scaling_figure(table: xr.Dataset, observed: Observed = ()) -> Figure:
             options = optimizer_line(str(name), index).options(optimizer_title(str(name)))
             _one_optimizer(steps, efficiency, table.assign(share=share).sel(optimizer=name), power, options)
         _bounds(steps, table, ["bayes_steps"])
-        for (label, batches, counts), marker in zip(observed, OBSERVED * len(observed), strict=False):
+        for curve, marker in zip(observed, OBSERVED * len(observed), strict=False):
             points = {"color": "black", "markersize": 6, "markeredgewidth": 0.8, "markerfacecolor": "none", "zorder": 4}
-            steps.plot(batches, counts, marker, label=observed_title(label), **points)
+            steps.plot(curve.batch_size, curve.steps, marker, label=observed_title(curve.label), **points)
         title(steps, f"power {power:g}" if len(powers) > 1 or power else "")
         efficiency.set_ylim(0, 1.05)
         efficiency.yaxis.set_major_formatter(PercentFormatter(1.0))
-    _finish(upper, table, [steps for _, _, steps in observed], [batches for _, batches, _ in observed])
+    _finish(upper, table, [curve.steps for curve in observed], [curve.batch_size for curve in observed])
     for panel in lower:
         batch_size_axis(
-            panel, np.concatenate([table.batch_size.values, *(batches for _, batches, _ in observed)]), _ticks(lower)
+            panel, np.concatenate([table.batch_size.values, *(curve.batch_size for curve in observed)]), _ticks(lower)
         )
     _scaling_legends(figure, upper[0], table)
     heading = f"tuned updates to the loss {float(table.target):g}"

@@ -9,11 +9,15 @@ import numpy as np
 from nqmjax.optimizers.base import Optimizer, hyperparameters
 from nqmjax.optimizers.mean_field import MeanFieldOptimizer
 from nqmjax.optimizers.methods import QHM, SGD, HeavyBall, Nesterov
+from nqmjax.optimizers.weight_decay import L2, DecoupledWeightDecay
 from nqmjax.optimizers.wrappers import Averaged, Preconditioned
 from nqmjax.problem import NoisyQuadratic
 
 NAMES = {SGD: "SGD", HeavyBall: "heavy ball", Nesterov: "Nesterov", QHM: "QHM"}
 """Optimizers as one writes them; those of users go by the name of their class."""
+
+ADDED = {Averaged: "EMA", L2: "L2", DecoupledWeightDecay: "decoupled weight decay"}
+"""What wrappers add to an optimizer."""
 
 
 OWN_UNITS = "those of the parameters, each of which an update moves by about the rate"
@@ -58,10 +62,10 @@ def optimizer_name(optimizer: Any) -> str:
     """The names of an optimizer's classes as one writes them, without values: `heavy ball + EMA`."""
     if isinstance(optimizer, Preconditioned):
         return optimizer_name(optimizer.optimizer)
-    if isinstance(optimizer, Averaged):
-        return f"{optimizer_name(optimizer.optimizer)} + EMA"
-    inner = [value for value in vars(optimizer).values() if isinstance(value, Optimizer)]
-    return NAMES.get(type(optimizer), type(optimizer).__name__) + (f"({optimizer_name(inner[0])})" if inner else "")
+    if type(optimizer) in ADDED:
+        return f"{optimizer_name(optimizer.optimizer)} + {ADDED[type(optimizer)]}"
+    inner = [optimizer_name(value) for value in vars(optimizer).values() if isinstance(value, Optimizer)]
+    return NAMES.get(type(optimizer), type(optimizer).__name__) + (f"({', '.join(inner)})" if inner else "")
 
 
 def rate_units(problem: NoisyQuadratic, optimizers: Iterable[Optimizer] = ()) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from nqmjax._tools import require, scalar
-from nqmjax.dynamics import spectral_radius, stability_edge
+from nqmjax.dynamics import spectral_radius, stability_edge, steepest_curvature
 from nqmjax.nonlinear import typical_start
 from nqmjax.optimizers import LinearOptimizer, Optimizer
 from nqmjax.problem import NoisyQuadratic
@@ -21,7 +21,7 @@ def learning_rate_cap(problem: NoisyQuadratic, optimizer: LinearOptimizer) -> fl
     """
     curvature = np.asarray(problem.curvature)
     steep = curvature * np.asarray(optimizer.gradient_scale(curvature))
-    edge = float(stability_edge(optimizer, float(curvature[steep.argmax()])))
+    edge = float(stability_edge(optimizer, steepest_curvature(optimizer, curvature)))
     return float(edge * steep.max() / (steep.max() + steep[steep > 0].min()))
 
 
@@ -53,6 +53,5 @@ def caps_of_pieces(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Pl
 
 def unstable_pieces(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Plan) -> np.ndarray:
     """Which pieces have a rate at which the steepest direction diverges."""
-    curvature = np.asarray(problem.curvature)
-    steepest = float(curvature[(curvature * np.asarray(optimizer.gradient_scale(curvature))).argmax()])
+    steepest = steepest_curvature(optimizer, problem.curvature)
     return np.asarray(spectral_radius(optimizer.replace(**plan.hyperparameters), steepest)) > 1 + 1e-9

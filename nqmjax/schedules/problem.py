@@ -54,7 +54,8 @@ class Search:
             require(np.ndim(value) == 0, f"the shape of {name}", np.shape(value), "give a number")
         require(bool(over), "over", over, "name what changes from piece to piece, for example learning_rate")
         for name in over:
-            require(name in values and name != "power", "over", repr(name), f"the optimizer has {', '.join(values)}")
+            possible = [each for each in values if _kind(each) not in ("power", "strength")]
+            require(name in possible, "over", repr(name), f"the optimizer has {', '.join(possible)}")
         whole("pieces", pieces)
         self.given, self.kernel = problem, ForgettingKernel(problem, optimizer)
         with precision():  # on the device once, for all evaluations

@@ -54,11 +54,13 @@ class StepsToTarget(NamedTuple):
 class Table(NamedTuple):
     """Spans of `2^l` updates for `l = 0 .. top`, and the two parts of the risk after `2^l` updates from the start.
 
-    `rounding` is what it has taken by then, in units of a single one, squared: see `_Powers`.
+    `enough` and `overflow` tell why there are no more. `rounding` is what it has taken by then, in units of a single one,
+    squared: see `_Powers`.
     """
 
     spans: Span
     top: jax.Array
+    enough: jax.Array
     overflow: jax.Array
     bias: jax.Array
     noise: jax.Array
@@ -79,7 +81,8 @@ class _Powers(NamedTuple):
 
     `A_n` is off by about `n |A - I|` roundings of itself if nothing cancels where powers are squared, and by `|A_n|^2 / |A_2n|`
     times as much if something does: next to a double eigenvalue of -1, half of all digits go at once. A direction that has
-    come to rest does not count any more. All of these are squares here, of each direction but for `lost`.
+    come to rest does not count any more, nor a variable that never moves. All of these are squares here, of each direction but
+    for `lost`.
     """
 
     span: Span
@@ -92,8 +95,8 @@ class _Powers(NamedTuple):
     def start(cls, model: Model) -> Self:
         """A single update."""
         span = Span.one_update(model)
-        size = squared_size(plus_unit(span.increment))
-        rounding = jnp.minimum(squared_size(span.increment), 4)  # relative to a larger map it is less
+        size = _map_size(model, span)
+        rounding = jnp.minimum(squared_size(model.inner), 4)  # relative to a larger map it is less
         return cls(span, size, rounding, jnp.ones_like(size), jnp.zeros((), size.dtype))
 
     def counted(self, model: Model) -> Self:
@@ -101,13 +104,18 @@ class _Powers(NamedTuple):
         alive = (self.size > jnp.finfo(self.size.dtype).eps) & (model.weight > 0)
         return self._replace(lost=jnp.maximum(self.lost, jnp.where(alive, self.rounding * self.cancelled, 0).max()))
 
-    def doubled(self) -> Self:
+    def doubled(self, model: Model) -> Self:
         """Twice as many updates."""
         span = self.span.doubled()
-        size = squared_size(plus_unit(span.increment))
+        size = _map_size(model, span)
         cancelled = self.size * (self.size / size)
         cancelled = jnp.where(cancelled > self.cancelled, cancelled, self.cancelled)  # nothing, or too much, is left: NaN
         return type(self)(span, size, 4 * self.rounding, cancelled, self.lost)
+
+
+def _map_size(model: Model, span: Span) -> jax.Array:
+    """Squared size of what moves by itself in each direction, apart from the start that drives it."""
+    return squared_size(plus_unit(span.increment[: model.moving, : model.moving]))
 
 
 def climb(model: Model, levels: int, enough: Callable[[jax.Array, Position], jax.Array]) -> Table:
@@ -125,14 +133,14 @@ def climb(model: Model, levels: int, enough: Callable[[jax.Array, Position], jax
         row = powers.span, there.bias, there.noise, powers.lost
         rows = jax.tree.map(lambda rows, row: jax.lax.dynamic_update_index_in_dim(rows, row, level, 0), rows, row)
         overflow = ~((there.bias < huge(model)) & (there.noise < huge(model)))
-        return level + 1, powers.doubled(), rows, enough(level, there) | overflow, overflow
+        return level + 1, powers.doubled(model), rows, enough(level, there) | overflow, overflow
 
     powers = _Powers.start(model)
     spans = jax.tree.map(lambda row: jnp.zeros((levels, *row.shape), row.dtype), powers.span)
     unknown, false = jnp.full(levels, jnp.inf, model.weight.dtype), jnp.zeros((), bool)
     carry = (jnp.zeros((), jnp.int32), powers, (spans, unknown, unknown, jnp.zeros_like(unknown)), false, false)
-    level, _, (spans, bias, noise, lost), _, overflow = jax.lax.while_loop(going_on, square_once, carry)
-    return Table(spans, jnp.maximum(level - 1 - overflow, 0), overflow, bias, noise, lost)
+    level, _, (spans, bias, noise, lost), stop, overflow = jax.lax.while_loop(going_on, square_once, carry)
+    return Table(spans, jnp.maximum(level - 1 - overflow, 0), stop & ~overflow, overflow, bias, noise, lost)
 
 
 def result(
@@ -160,12 +168,12 @@ def _still(model: Model) -> jax.Array:
     for _ in range((len(model.read) - 1).bit_length()):
         span = span.doubled()
     kicks = quadratic(span.sums[:, :, 0] + span.sums[:, :, 1], model.kick)
-    return ((span.sums[0, 0, 0] == 0) & (kicks == 0)).all()
+    return ((quadratic(span.sums[:, :, 0], model.start) == 0) & (kicks == 0)).all()
 
 
 def _unstable(model: Model) -> jax.Array:
     """Whether the powers of a direction that counts grow without bound."""
-    return (unstable(model.increment) & (model.weight > 0)).any()
+    return (unstable(model.inner) & (model.weight > 0)).any()
 
 
 def crossing_time(steps: jax.Array, before: jax.Array, after: jax.Array, target: jax.Array) -> jax.Array:

@@ -123,7 +123,7 @@ def run(
     measured = [] if observed is None else curves.read_observed(observed)
     setting = problem.build()
     image, data = pair(output, "nqmjax-scaling", force, problem.spectrum, observed)
-    batches = np.unique(np.concatenate([parse_numbers("batch_sizes", batch_sizes), *(sizes for _, sizes, _ in measured)]))
+    batches = np.unique(np.concatenate([parse_numbers("batch_sizes", batch_sizes), *(curve.batch_size for curve in measured)]))
     found = curves.scaling_curves(
         setting,
         batches,
