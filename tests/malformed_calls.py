@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import optax
+import xarray as xr
 from made_models import made_model
 
 import nqmjax as nq
@@ -64,6 +65,90 @@ def used(method: Callable) -> Callable:
     """A method in use: the constructor checks nothing, for its arguments may be traced."""
     return lambda **values: nq.risk(PROBLEM, method(**values), 4, 3)
 
+
+SMALL = nq.training.Split((DATA[0], np.arange(6) % 2), (DATA[0], np.arange(6) % 2))
+TASK = nq.training.Task(NETWORK["function"][0], NETWORK["params"][0], DATA)
+CURVES = xr.Dataset(
+    {
+        "training_loss": (("optimizer", "batch_size", "rate", "seed", "update"), np.ones((1, 1, 1, 1, 2)) / [1, 2]),
+        "learning_rate": (("optimizer", "batch_size", "rate"), np.ones((1, 1, 1))),
+        "end": (("optimizer", "batch_size", "rate", "seed"), np.full((1, 1, 1, 1), 3)),
+    },
+    {"optimizer": ["sgd"], "batch_size": [4], "seed": [0], "update": [0, 1]},
+)
+READ = {
+    "curves": (CURVES, [*THING, xr.Dataset(), CURVES.isel(seed=0)]),
+    "target": (0.7, [*NUMBER, math.inf, 2.0]),
+    "measure": ("training_loss", [*WORD, "held_out_loss"]),
+}
+UNITS = {"hidden": ((2,), [[0], [None], ["a"], [math.nan]]), "activation": ("tanh", WORD)}
+SPLIT = {"split": (SMALL, [3.0, "a", [1, 2], SMALL.data, (SMALL.data, None), ((DATA[0], DATA[1]), SMALL.held_out)])}
+TRAINING: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
+    "training.Task": (
+        nq.training.Task,
+        {name: NETWORK[name] for name in ("function", "data", "loss")}
+        | {
+            "params": (NETWORK["params"][0], [None, "a", 3, [1, 2], {}, np.arange(2), np.full(2, np.nan), lambda seed: 3]),
+            "held_out": (None, [3.0, "a", [1, 2], (DATA[0][:, :1], DATA[1])]),
+            "accuracy": (None, [3.0, "a"]),
+            "name": ("mine", [None, "", 3]),
+        },
+    ),
+    "training.experiment": (
+        lambda **values: nq.training.experiment(**values, progress=False),
+        {
+            "task": (TASK, THING),
+            "optimizers": (["sgd"], [None, 3.0, [], ["sdg"], ["sgd", "sgd"], [3], {"mine": 3}, {3: "sgd"}, {}]),
+            "batch_sizes": ([2], [*NUMBER, 0, 1.5, -1, math.inf, [], [2, 2], 7, [[2]]]),
+            "rates": ([0.1], [*NUMBER, 0.1, [], [0.0], [-1.0], [math.inf], [0.1, 0.1], {"adam": [0.1]}, lambda batch: None]),
+            "max_steps": (2, [*COUNT, 0, [1, 2]]),
+            "seeds": (1, [*NUMBER, 0, -1, 1.5, [], [-1], [0, 0]]),
+            "target": (None, ["a", math.nan, math.inf, RAGGED, 1e9]),
+            "goal": ("training_loss", [*WORD, "held_out_loss", "held_out_accuracy"]),
+            "slack": (None, ["a", math.nan, 0.5, 2.0]),
+            "fixed": ({}, [None, 3.0, {"momentum": 0.9}]),
+            "sampling": ("replacement", [*WORD, "all"]),
+            "spacing": (1.1, [*NUMBER, 1.0, math.inf]),
+            "evaluation": (None, ["a", math.nan, 0, -1, 1.5]),
+            "folder": (None, [3, "zero\0byte", "x" * 5000]),
+        },
+    ),
+    "training.method": (
+        nq.training.method,
+        {"name": ("heavy_ball", [*WORD, "ema_sgd"]), "momentum": (0.9, [*NUMBER, 1.0, -0.1])},
+    ),
+    "training.steps": (nq.training.steps, READ),
+    "training.tuned": (nq.training.tuned, READ),
+    "training.write_tuned": (
+        nq.training.write_tuned,
+        {"table": (nq.training.tuned(CURVES, 0.7), [*THING, CURVES]), "path": (None, PATH)},
+    ),
+    "training.mlp": (nq.training.mlp, UNITS | SPLIT | {"loss": ("cross_entropy", WORD)}),
+    "training.cnn": (
+        nq.training.cnn,
+        {
+            "channels": ((2,), [[], [0], ["a"], [1] * 9]),
+            "activation": ("tanh", WORD),
+            "split": (((np.ones((6, 4)), np.arange(6) % 2),) * 2, [*SPLIT["split"][1], SMALL]),
+        },
+    ),
+    "training.autoencoder": (nq.training.autoencoder, UNITS | SPLIT),
+    "training.linear_regression": (
+        nq.training.linear_regression,
+        {
+            "dim": (3, [*COUNT, 0]),
+            "examples": (4, [*COUNT, 1]),
+            "exponent": (1.0, [*NUMBER, math.inf]),
+            "noise": (1.0, [*POSITIVE, math.inf]),
+            "seed": (0, COUNT),
+        },
+    ),
+    "training.linearized": (
+        nq.training.linearized,
+        {"task": (nq.training.linear_regression(2, 4), [*THING, TASK])},
+    ),
+    "training.text": (nq.training.text, {"length": (8, [*COUNT, 1]), "examples": (10, [*COUNT, 0, 10**7])}),
+}
 
 CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
     "power_law": (
@@ -427,6 +512,7 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
         nq.measure.dataset_loss,
         {name: NETWORK[name] for name in ("data", "chunk", "loss")} | {"function": (NETWORK["function"][0], THING)},
     ),
+    **TRAINING,
     "precondition": (nq.precondition, {"problem": (PROBLEM, THING), "power": (0.5, [*POSITIVE, 2.0])}),
 }
 UNCHECKED = {
@@ -434,6 +520,10 @@ UNCHECKED = {
     "StepsToTarget": "a result",
     "Status": "an enumeration",
     "measure.Measurement": "a result",
+    "training.Method": "what method returns",
+    "training.Split": "a pair of pairs, checked where it is used",
+    "training.digits": "needs a package that is not always there; checked with its tests",
+    "training.transformer": "needs a text that is not always there; checked with its tests",
     "runs.RunSettings": "built by run_settings",
     "runs.Runs": "built by make and read",
     "runs.RunModel": "a result",
