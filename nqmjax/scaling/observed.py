@@ -129,8 +129,8 @@ def as_observed(curve: Any) -> Observed:
         dims = curve["steps"].dims
         require(dims == ("batch_size",), "the dimensions of steps", dims, "select one curve over batch_size with .sel or .isel")
         reached = np.isfinite(curve["steps"].values) & (curve["steps"].values > 0)
-        known = [curve[name].values[reached] if name in curve else None for name in ("learning_rate", "standard_error")]
-        return Observed(curve["batch_size"].values[reached], curve["steps"].values[reached], *known)
+        rates, errors = (curve[name].values[reached] if name in curve else None for name in ("learning_rate", "standard_error"))
+        return Observed(curve["batch_size"].values[reached], curve["steps"].values[reached], rates, errors)
     pair = isinstance(curve, tuple | list) and len(curve) == 2 and not isinstance(curve[0], Observed)
     require(pair, "observed", type(curve).__name__, "give Observed, one of what read_observed lists, or (batch_size, steps)")
     return Observed(curve[0], curve[1])
