@@ -23,7 +23,7 @@ The way of the data, with the names in the order in which one meets them:
     nqmjax.measure    a network: measure (curvature, gradient noise, noise scales; the quadratic that they make),
                       curvature_product, dataset_loss
     nqmjax.training   networks trained for real, many runs in lock step: Task, mlp, cnn and others; experiment (loss curves),
-                      steps, tuned (updates to a target, at the best rates), write_tuned
+                      steps, tuned (updates to a target, at the best rates); pilot, forecast (at any batch size)
     nqmjax.figures    everything as a figure
 
 Beyond which batch size does heavy ball need 20% more examples?

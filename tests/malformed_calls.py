@@ -76,6 +76,7 @@ CURVES = xr.Dataset(
     },
     {"optimizer": ["sgd"], "batch_size": [4], "seed": [0], "update": [0, 1]},
 )
+OBSERVED = nq.scaling.Observed([1, 8], [80, 20], [0.1, 0.3], label="sgd")
 READ = {
     "curves": (CURVES, [*THING, xr.Dataset(), CURVES.isel(seed=0)]),
     "target": (0.7, [*NUMBER, math.inf, 2.0]),
@@ -106,6 +107,7 @@ TRAINING: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "target": (None, ["a", math.nan, math.inf, RAGGED, 1e9]),
             "goal": ("training_loss", [*WORD, "held_out_loss", "held_out_accuracy"]),
             "slack": (None, ["a", math.nan, 0.5, 2.0]),
+            "lag": (None, ["a", math.nan, 1.0]),
             "fixed": ({}, [None, 3.0, {"momentum": 0.9}]),
             "sampling": ("replacement", [*WORD, "all"]),
             "spacing": (1.1, [*NUMBER, 1.0, math.inf]),
@@ -119,9 +121,31 @@ TRAINING: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
     ),
     "training.steps": (nq.training.steps, READ),
     "training.tuned": (nq.training.tuned, READ),
-    "training.write_tuned": (
-        nq.training.write_tuned,
-        {"table": (nq.training.tuned(CURVES, 0.7), [*THING, CURVES]), "path": (None, PATH)},
+    "training.tuned_runs": (nq.training.tuned_runs, {"table": (nq.training.tuned(CURVES, 0.7), [*THING, CURVES])}),
+    "training.forecast": (
+        nq.training.forecast,
+        {
+            "runs": ([OBSERVED], [*THING, [], [3], [OBSERVED, OBSERVED], [nq.scaling.Observed([1, 9], [9, 3], label="mine")]]),
+            "batch_sizes": ([4], [*NUMBER, 0, [], [[2]]]),
+            "level": (0.9, [*NUMBER, 0.0, 1.0]),
+        },
+    ),
+    "training.pilot": (
+        lambda **values: nq.training.pilot(**values, progress=False),
+        {
+            "task": (TASK, THING),
+            "optimizers": (["sgd"], [None, 3.0, [], ["sdg"], {"mine": "sgd"}]),
+            "batch_sizes": ([2], [*NUMBER, 0, [], [[2]]]),
+            "target": (1.0, [*NUMBER, math.inf, 1e9]),
+            "fixed": ({}, [None, 3.0, {"momentum": 0.9}]),
+            "small": (1, [*COUNT, 0, 7, 4]),
+            "large": (4, ["a", math.nan, 0, 7, 3]),
+            "rates": ([0.1], [*NUMBER, [], [0.0]]),
+            "max_steps": (2, [*COUNT, 0]),
+            "seeds": (1, [*COUNT, 0]),
+            "evaluation": (None, ["a", math.nan, 0]),
+            "level": (0.9, [*NUMBER, 0.0, 1.0]),
+        },
     ),
     "training.mlp": (nq.training.mlp, UNITS | SPLIT | {"loss": ("cross_entropy", WORD)}),
     "training.cnn": (
@@ -411,6 +435,10 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "level": (0.9, [*NUMBER, 0.0, 1.0]),
             "seed": (0, COUNT),
         },
+    ),
+    "scaling.write_observed": (
+        nq.scaling.write_observed,
+        {"curves": ([nq.scaling.Observed([1], [1])], [*THING, [], nq.scaling.Observed([1], [1])]), "path": (None, PATH)},
     ),
     "scaling.read_problem": (nq.scaling.read_problem, {"path": ("x.json", [*PATH, "x.json"])}),
     "scaling.write_problem": (nq.scaling.write_problem, {"fitted": (None, THING), "path": ("x.json", [])}),

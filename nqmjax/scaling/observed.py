@@ -1,13 +1,28 @@
 """Updates to a target that somebody measured at several batch sizes: the record, and tables of it."""
 
+import csv
 import dataclasses
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from nqmjax._tools import TEXT, Columns, check_batch_size, check_values, input_file, numeric, read_table, require
+from nqmjax._tools import (
+    TEXT,
+    Columns,
+    as_path,
+    check_batch_size,
+    check_suffix,
+    check_values,
+    input_file,
+    numeric,
+    read_table,
+    require,
+    write_atomically,
+)
 
 COLUMNS = Columns(
     required=("batch_size", "steps"),
@@ -114,6 +129,34 @@ def read_observed(path: str | os.PathLike) -> list[Observed]:
     labels = np.array([label or path.stem for label in columns.pop("label", [""] * len(columns["steps"]))])
     chosen = {label: labels == label for label in dict.fromkeys(labels.tolist())}
     return [Observed(**{name: values[here] for name, values in columns.items()}, label=label) for label, here in chosen.items()]
+
+
+def write_observed(curves: Sequence[Observed], path: str | os.PathLike, force: bool = False) -> None:
+    """Write measured curves as a table that `read_observed` and `nqmjax transfer` read.
+
+    Args:
+      curves: `Observed`, each under its label.
+      path: name of the file, ending in `.csv`.
+      force: whether a file that exists may be replaced.
+
+    Raises:
+      ValueError: the curves are no list of `Observed`, or the file cannot be written.
+    """
+    listed = isinstance(curves, Sequence) and len(curves) > 0 and all(isinstance(curve, Observed) for curve in curves)
+    require(listed, "curves", type(curves).__name__, "give a list of Observed")
+    path = as_path(path)
+    check_suffix(path, ".csv")
+    rows = [["label", *COLUMNS.known[:4]]]
+    for curve in curves:
+        columns = (getattr(curve, name) for name in COLUMNS.known[:4])
+        for cells in zip(*columns, strict=True):
+            rows.append([curve.label, *("" if np.isnan(cell) else f"{cell:.7g}" for cell in cells)])
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+    write_atomically(path, write, force)
 
 
 def as_observed(curve: Any) -> Observed:

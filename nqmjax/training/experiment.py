@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from nqmjax._tools import whole
+from nqmjax._tools import require, scalar, whole
 from nqmjax.training.arguments import batches_of, check_goal, check_task, grids_of, rates_of, seeds_of
 from nqmjax.training.methods import chosen
 from nqmjax.training.race import End
@@ -30,9 +30,10 @@ def experiment(
     target: float | None = None,
     goal: str = "training_loss",
     slack: float | None = None,
+    lag: float | None = None,
     fixed: Mapping[str, float] = MappingProxyType({}),
     sampling: str = "replacement",
-    spacing: float = 1.1,
+    spacing: float = 1.2,
     evaluation: int | None = 2000,
     folder: str | os.PathLike | None = None,
     progress: bool = True,
@@ -56,6 +57,8 @@ def experiment(
       goal: "training_loss", "held_out_loss" or "held_out_accuracy".
       slack: a run ends that has not reached the target after so many times the updates of the first one of its seed; None for
         no such end.
+      lag: a run ends whose training loss another one of its seed had after so many times fewer updates: for runs with little
+        noise, where the fastest rate stays the fastest; None for no such end.
       fixed: values of hyperparameters, for the optimizers that have them.
       sampling: "replacement", "epochs" (each example once in an epoch, a last batch that is not full left out) or "all" (no
         noise: every update takes all examples, the batch size must be their number).
@@ -85,8 +88,9 @@ def experiment(
     batches, numbers = batches_of(task, batch_sizes, sampling), seeds_of(seeds)
     grids, table = grids_of(max_steps, spacing, batches), rates_of(rates, list(methods), batches)
     check_goal(task, goal, target, slack)
+    require(lag is None or 1 < scalar("lag", lag) < np.inf, "lag", lag, "give a factor above 1, or None")
     number = None if evaluation is None else whole("evaluation", evaluation)
-    rules = Rules(sampling, target, goal, slack, number)
+    rules = Rules(sampling, target, goal, slack, lag, number)
     store = None if folder is None else Store(folder, specification(task, rules, spacing))
     found: dict[Key, Runs] = {}
     units: list[Unit] = []

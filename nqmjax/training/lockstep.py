@@ -133,10 +133,13 @@ class Lanes:
 
     def __init__(self, task: Task, kind: Kind, rates: np.ndarray, seeds: np.ndarray, data: Any) -> None:
         self.task, self.kind, self.data = task, kind, data
-        self.rates, self.seeds = jnp.asarray(rates, jnp.float32), jnp.asarray(seeds, jnp.int32)
+        idle = -rates.size % WIDTHS[-1]  # lanes that are never run, so that arrays have few shapes, and there are few programs
+        self.rates = jnp.asarray(np.pad(rates, (0, idle)), jnp.float32)
+        self.seeds = jnp.asarray(np.pad(seeds, (0, idle)), jnp.int32)
         each, which = np.unique(seeds, return_inverse=True)
         starts = [kind.start(task, int(seed)) for seed in each]
-        self.lanes = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)[which]), *starts)
+        place = np.pad(which, (0, idle))
+        self.lanes = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)[place]), *starts)
         self.width = self._fitting(rates.size)
 
     def _fitting(self, number: int) -> int:

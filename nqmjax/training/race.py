@@ -7,6 +7,9 @@ import numpy as np
 EXPLODED = 1000.0
 """Training loss over that at the start from which a run has diverged."""
 
+EARLY = 16
+"""Updates before which no run is told to lag."""
+
 
 class End(enum.IntEnum):
     """How a run ended."""
@@ -31,6 +34,7 @@ class Race:
       target: value of the measure `goal` at which a run has arrived, None if none does.
       goal: number of that measure; `rises` says whether it is one that should rise.
       slack: runs go on for so many times the updates of the first one of their seed that arrived; None for no limit.
+      lag: runs end whose training loss another one of their seed had after so many times fewer updates; None for no such end.
     """
 
     def __init__(
@@ -43,8 +47,10 @@ class Race:
         goal: int = 0,
         rises: bool = False,
         slack: float | None = None,
+        lag: float | None = None,
     ) -> None:
-        self.grid, self.seeds, self.target, self.goal, self.rises, self.slack = grid, seeds, target, goal, rises, slack
+        self.grid, self.seeds, self.target, self.goal, self.rises = grid, seeds, target, goal, rises
+        self.slack, self.lag = slack, lag
         self.values = np.full((seeds.size, grid.size, measures), np.nan, np.float32)
         self.end = np.full(seeds.size, End.OUT_OF_STEPS, np.int8)
         self.running = np.ones(seeds.size, bool)
@@ -62,9 +68,17 @@ class Race:
             self.arrived[live[there & ~diverged]] = self.grid[place]
             self._finish(live[there & ~diverged], End.ARRIVED)
         if self.slack is not None:
-            best = {seed: self.arrived[self.seeds == seed].min() for seed in np.unique(self.seeds)}
-            limit = self.slack * np.array([best[seed] for seed in self.seeds])
+            limit = self.slack * self._best(self.arrived)
             self._finish(np.flatnonzero(self.running & (self.grid[place] >= limit)), End.OVERTAKEN)
+        if self.lag is not None and self.grid[place] >= EARLY:
+            before = np.searchsorted(self.grid, self.grid[place] / self.lag, "right")
+            then = self._best(np.nanmin(self.values[:, :before, 0], axis=1))
+            self._finish(np.flatnonzero(self.running & (self.values[:, place, 0] > then)), End.OVERTAKEN)
+
+    def _best(self, values: np.ndarray) -> np.ndarray:
+        """For every run the smallest value of those of its seed."""
+        best = {seed: values[self.seeds == seed].min() for seed in np.unique(self.seeds)}
+        return np.array([best[seed] for seed in self.seeds])
 
     def _finish(self, lanes: np.ndarray, how: End) -> None:
         self.end[lanes], self.running[lanes] = how, False

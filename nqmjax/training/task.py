@@ -92,10 +92,14 @@ class Task:
 
     def start(self, seed: int) -> Any:
         """The parameters from which a run starts, in float32."""
-        made = jax.tree.leaves(self.params) == [self.params] and callable(self.params)
-        params = self.params(seed) if made else self.params
+        params = self.params(seed) if self.random_start else self.params
         check_params(params)
         return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params)
+
+    @property
+    def random_start(self) -> bool:
+        """Whether the start depends on the seed."""
+        return callable(self.params) and jax.tree_util.all_leaves([self.params])
 
     @functools.cached_property
     def mean_loss(self) -> Callable[[Any, Examples], jax.Array]:

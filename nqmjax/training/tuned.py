@@ -9,14 +9,13 @@ and from the start on, where `t_0 = 0`, for an exponential, `t = f t_1`. Accurac
 the vertex of the parabola through the logarithms of the steps, means over seeds, at the best rate and its two neighbours.
 """
 
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from nqmjax._tools import check_choice, require, scalar, write_atomically
+from nqmjax._tools import check_choice, require, scalar
+from nqmjax.scaling import Observed
 from nqmjax.sweeps import with_units
 from nqmjax.target import Status
 from nqmjax.training.race import End
@@ -64,7 +63,7 @@ def tuned(curves: xr.Dataset, target: float, measure: str = "training_loss") -> 
     """The fewest updates to a target at each batch size, and the learning rate that takes them.
 
     A rate counts where every seed reached the target. What the table holds of one optimizer, `.sel(optimizer=name)`, is what
-    `anchored_curve` and `critical_batch_size` take; `write_tuned` makes a file of it.
+    `anchored_curve` and `critical_batch_size` take; `tuned_runs` makes records of it all.
 
     Args:
       curves: what `experiment` returns.
@@ -116,7 +115,7 @@ def best_rate(steps: np.ndarray, rates: np.ndarray) -> tuple[float, float, float
     if not np.isfinite(mean[best]):
         return (0.0, np.nan, rates[best], False) if mean[best] < 0 else (np.inf, np.nan, np.nan, False)
     seeds = steps.shape[1]
-    error = logs[best].std(ddof=1) / seeds**0.5 if seeds > 1 else np.nan
+    error = logs[best].std(ddof=1) / seeds**0.5 if np.ptp(logs[best]) > 0 else np.nan
     at_edge = best in (0, rates.size - 1)
     fewest, rate = mean[best], np.log(rates[best])
     around = slice(best - 1, best + 2)
@@ -129,31 +128,27 @@ def best_rate(steps: np.ndarray, rates: np.ndarray) -> tuple[float, float, float
     return float(np.exp(fewest)), float(np.exp(fewest) * error), float(np.exp(rate)), at_edge
 
 
-def write_tuned(table: xr.Dataset, path: str | os.PathLike, force: bool = False) -> None:
-    """Write tuned runs as a table that `nqmjax.read_observed` and `nqmjax transfer` read, where a rate reached the target.
+def tuned_runs(table: xr.Dataset) -> list[Observed]:
+    """Tuned runs as one record for each optimizer, for `nqmjax.scaling.write_observed`, `forecast` and `nqmjax.anchored_curve`.
 
     Args:
-      table: what `tuned` returns.
-      path: name of the file, ending in `.csv`.
-      force: whether a file that exists may be replaced.
+      table: what `tuned` or `pilot` returns; batch sizes at which no rate reached the target are left out.
 
     Raises:
-      ValueError: the table is not what `tuned` returns, or the file cannot be written.
+      ValueError: the table is neither.
     """
-    missing = isinstance(table, xr.Dataset) and {"steps", "learning_rate", "standard_error"} <= set(table.data_vars)
-    require(missing, "table", type(table).__name__, "give what tuned returns")
-    require(str(path).lower().endswith(".csv"), "path", path, "give a file whose name ends in .csv")
-    rows = ["label,batch_size,steps,learning_rate,standard_error"]
+    names = ("batch_size", "steps", "learning_rate", "standard_error")
+    pilot = isinstance(table, xr.Dataset) and "pilot_steps" in table
+    names = tuple(f"pilot_{name}" for name in names) if pilot else names
+    good = isinstance(table, xr.Dataset) and set(names) <= set(table.variables) and "optimizer" in table.dims
+    require(good, "table", type(table).__name__, "give what tuned or pilot returns")
+    runs = []
     for label in table.optimizer.values.tolist():
-        for batch in table.batch_size.values.tolist():
-            one = table.sel(optimizer=label, batch_size=batch)
-            values = [float(one[name]) for name in ("steps", "learning_rate", "standard_error")]
-            if np.isfinite(values[0]) and values[0] > 0:
-                quoted = '"' + label.replace('"', '""') + '"' if any(sign in label for sign in ',"\n') else label
-                cells = ("" if np.isnan(value) else f"{value:.6g}" for value in values)
-                rows.append(",".join([quoted, str(batch), *cells]))
-    text = "\n".join(rows) + "\n"
-    write_atomically(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"), force)
+        columns = np.array([table.sel(optimizer=label)[name].values for name in names], np.float64)
+        reached = np.isfinite(columns[1]) & (columns[1] > 0)
+        if reached.any():
+            runs.append(Observed(*columns[:, reached], label=label))
+    return runs
 
 
 def _checked(curves: Any, measure: str) -> xr.Dataset:

@@ -61,6 +61,7 @@ class Rules(NamedTuple):
     target: float | None
     goal: str
     slack: float | None
+    lag: float | None
     evaluation: int | None
 
     def data(self, task: Task) -> tuple[Any, Any, Any]:
@@ -80,6 +81,7 @@ class Rules(NamedTuple):
             goal=task.measures.index(self.goal),
             rises=self.goal == MEASURES[2],
             slack=self.slack,
+            lag=self.lag,
         )
 
 
@@ -90,8 +92,9 @@ def train(task: Task, rules: Rules, units: list[Unit], store: Store | None, prog
     with tqdm(total=total, desc="train", unit="run", delay=2, leave=False, disable=not progress) as bar:
 
         def tick(count: int) -> None:
-            with lock:
-                bar.update(count)
+            if count:
+                with lock:
+                    bar.update(count)
 
         with _settings():
             data = rules.data(task)

@@ -6,7 +6,7 @@ import xarray as xr
 
 import nqmjax as nq
 from nqmjax.target import Status
-from nqmjax.training import steps, tuned, write_tuned
+from nqmjax.training import steps, tuned, tuned_runs
 from nqmjax.training.race import End
 from nqmjax.training.tuned import best_rate
 
@@ -79,7 +79,7 @@ def test_tuned_runs_become_a_curve(tmp_path):
         parts.append(curves(losses, rates).assign_coords(batch_size=[batch]))
     table = tuned(xr.concat(parts, "batch_size"), 0.5)
     np.testing.assert_allclose(table.learning_rate, 0.2, rtol=1e-6)
-    write_tuned(table, tmp_path / "tuned.csv")
+    nq.scaling.write_observed(tuned_runs(table), tmp_path / "tuned.csv")
     [read] = nq.read_observed(tmp_path / "tuned.csv")
     assert read.label == "sgd"
     one = table.sel(optimizer="sgd")
