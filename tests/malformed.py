@@ -556,6 +556,8 @@ SINGLE = {
     "pilot --model models.py:make --target 0.1 --small 1 --large 7": ["--large is 7", "there are 6 examples"],
     "pilot --model models.py:make --target 0.1 --small 1 --seeds 0": ["--seeds is 0"],
     "pilot --model models.py:make --target 0.1 --small 1 --max-steps 0": ["--max-steps is 0"],
+    "pilot --model models.py:make --target 0.1 --small 1 --rates 0": ["--rates[0] is 0"],
+    "pilot --model models.py:make --target 0.1 --small 1 --rates x": ["--rates is 'x'"],
     "pilot --model models.py:make --target 0.1 --optimizers sdg": ["--optimizers is 'sdg'", "did you mean 'sgd'"],
     "pilot --model models.py:make --target 0.1 --fixed momentom=1": ["--fixed", "momentom"],
     "pilot --model models.py:make --target 0.1 --batch-sizes 1,024": ["1,024"],

@@ -6,8 +6,9 @@ to which they go are arguments of the program, so that lanes drop out without a 
 when more than half of a block would be idle. From batch sizes of `WIDE` on the products of one run fill a processor, and
 lanes go one by one.
 
-Batches of a seed are the same for all rates and optimizers: `B` examples drawn with replacement, `fold_in(key(seed), t)` at
-update `t`; or by epochs the next `B` of a permutation that is drawn anew for each, what does not fill a batch left out; or all.
+Batches of a seed are the same for all rates and optimizers: `B` examples drawn with replacement, by 32 random bits each modulo
+their number, of the key `fold_in(key(seed), t)` at update `t`; or by epochs the next `B` of a permutation that is drawn anew
+for each, what does not fill a batch left out; or all.
 """
 
 import dataclasses
@@ -67,11 +68,10 @@ class Kind:
             return data, order
         count = len(jax.tree.leaves(data)[0])
         if self.sampling == "replacement":
-            chosen = jax.random.randint(jax.random.fold_in(key, time), (self.batch_size,), 0, count)
+            chosen = jax.random.bits(jax.random.fold_in(key, time), (self.batch_size,), jnp.uint32) % count
         else:
             epoch, place = jnp.divmod(time, count // self.batch_size)
-            fresh = lambda: jax.random.permutation(jax.random.fold_in(key, epoch), count).astype(jnp.int32)  # noqa: E731
-            order = jax.lax.cond(place == 0, fresh, lambda: order)
+            order = jax.lax.cond(place == 0, lambda: _permutation(jax.random.fold_in(key, epoch), count), lambda: order)
             chosen = jax.lax.dynamic_slice(order, (place * self.batch_size,), (self.batch_size,))
         return jax.tree.map(lambda array: array[chosen], data), order
 
@@ -120,6 +120,11 @@ class Kind:
             return jax.lax.fori_loop(0, blocks, one, (lanes, found))
 
         return advance
+
+
+def _permutation(key: jax.Array, count: int) -> jax.Array:
+    """Numbers in the order of random ones; this compiles in half the time of `jax.random.permutation`."""
+    return jnp.argsort(jax.random.bits(key, (count,), jnp.uint32)).astype(jnp.int32)
 
 
 class Lanes:

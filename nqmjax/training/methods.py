@@ -135,8 +135,12 @@ def method(name: str, **hyperparameters: float) -> Method:
         remedy = "give a number, 0 or more" if key in ("weight_decay", "eps", "trust_coefficient") else "give a share below 1"
         limit = float("inf") if remedy.startswith("give a number") else 1.0
         require(0 <= scalar(key, value) < limit or (key == "nu" and value == 1), key, value, remedy)
-    values = known | {key: float(value) for key, value in hyperparameters.items()}
-    decay = values.pop("decay", 0.0)
+    return _named(name, **known | {key: float(value) for key, value in hyperparameters.items()})
+
+
+@functools.lru_cache(maxsize=256)
+def _named(name: str, decay: float = 0.0, **values: float) -> Method:
+    """The same one for the same values, so that what is known of it need not be found out again."""
     with precision("float32"):
         return Method(METHODS[_inner(name)](**values), decay)
 

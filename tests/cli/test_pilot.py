@@ -22,19 +22,8 @@ RUNS = "label,batch_size,steps,lr\nsgd,16,2900,0.02\nsgd,1024,140,0.35\nadam,16,
 
 def test_a_network_of_ones_own(run):
     Path("own_net.py").write_text(MODEL)
-    words = [
-        "pilot",
-        "--model",
-        "own_net:make",
-        "--target",
-        "0.8",
-        "--optimizers",
-        "sgd",
-        "--small",
-        "4",
-        "--batch-sizes",
-        "4..32",
-    ]
+    words = ["pilot", "--model", "own_net:make", "--target", "0.8", "--optimizers", "sgd", "--small", "4"]
+    words += ["--batch-sizes", "4..32", "--rates", "0.1..1.6"]
     code, out, err = run(*words, "--seeds", "1", "--folder", "runs", "-o", "mine")
     assert (code, err) == (0, "")
     assert {path.name for path in Path().iterdir()} == {"own_net.py", "runs", "mine.nc", "mine.csv", "mine.png"}

@@ -67,6 +67,9 @@ class PilotOptions:
 
     small: Annotated[Count, Parameter(help="Batch size of the small pilot. [default: 16]")] = None
     large: Annotated[Count, Parameter(help="Batch size of the large pilot. [default: the largest that is asked about]")] = None
+    rates: Annotated[
+        Words, Parameter(help="Learning rates that are tried first. [default: 2^-16..16]", show_default=False)
+    ] = ()
     seeds: Annotated[Count, Parameter(help="Runs at each rate near the best one. [default: 2]")] = None
     max_steps: Annotated[Count, Parameter(help="Updates at the large batch size, at most. [default: 4000]")] = None
     evaluation: Annotated[Count, Parameter(help="Examples on which the loss is measured. [default: 2000]")] = None
@@ -74,7 +77,8 @@ class PilotOptions:
 
     def given(self) -> dict[str, Any]:
         """Those that are given."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        found = {name: value for name, value in vars(self).items() if value is not None and name != "rates"}
+        return found | ({"rates": parse_numbers("rates", self.rates)} if self.rates else {})
 
 
 THE_PILOTS = PilotOptions()
