@@ -2,10 +2,11 @@
 
 The way of the data, with the names in the order in which one meets them:
 
-    problem      NoisyQuadratic, power_law, from_spectrum, read_spectrum; problem.quantize
+    problem      NoisyQuadratic, power_law, from_spectrum, read_spectrum, least_squares; problem.quantize
     optimizer    SGD, HeavyBall, Nesterov, QHM; the wrappers Preconditioned and Averaged; LinearOptimizer for your own;
                  by a closure Adam, AdamW, RMSprop, SignSGD, Lion
-    dynamics     risk (any number of steps at once), risk_curve (every step), stationary_risk, spectral_radius, stability_edge
+    dynamics     risk (any number of steps at once), risk_curve (every step), stationary_risk, spectral_radius,
+                 stability_edge, noise_edge
     questions    steps_to_target, sweep, tune
     bounds       bayes_bound, flat_prior_bound, bayes_examples
     batch size   critical_batch_size, noise_scale, regimes; read_observed
@@ -36,10 +37,10 @@ from nqmjax._tools import exports
 if TYPE_CHECKING:
     from nqmjax import cli, dynamics, figures, nonlinear, optimizers, runs, scaling, schedules, sweeps, target
     from nqmjax.bounds import bayes_bound, bayes_examples, flat_prior_bound
-    from nqmjax.dynamics import risk, risk_curve, spectral_radius, stability_edge, stationary_risk
+    from nqmjax.dynamics import noise_edge, risk, risk_curve, spectral_radius, stability_edge, stationary_risk
     from nqmjax.nonlinear import Adam, AdamW, Lion, RMSprop, SignSGD, monte_carlo, precondition
     from nqmjax.optimizers import QHM, SGD, Averaged, HeavyBall, LinearOptimizer, Nesterov, Preconditioned
-    from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
+    from nqmjax.problem import NoisyQuadratic, from_spectrum, least_squares, power_law
     from nqmjax.scaling import critical_batch_size, noise_scale, read_observed, regimes, tune
     from nqmjax.schedules import Plan, optimize_schedule, run, steps_to_target_with_schedule
     from nqmjax.spectrum_files import read_spectrum
@@ -51,10 +52,10 @@ __version__ = "0.1.0"
 exports(
     __name__,
     public={
-        "problem": ["NoisyQuadratic", "power_law", "from_spectrum"],
+        "problem": ["NoisyQuadratic", "power_law", "from_spectrum", "least_squares"],
         "spectrum_files": ["read_spectrum"],
         "optimizers": ["LinearOptimizer", "SGD", "HeavyBall", "Nesterov", "QHM", "Preconditioned", "Averaged"],
-        "dynamics": ["risk", "risk_curve", "stationary_risk", "spectral_radius", "stability_edge"],
+        "dynamics": ["risk", "risk_curve", "stationary_risk", "spectral_radius", "stability_edge", "noise_edge"],
         "target": ["steps_to_target", "StepsToTarget", "Status"],
         "sweeps": ["sweep"],
         "scaling": ["tune", "critical_batch_size", "noise_scale", "regimes", "read_observed"],

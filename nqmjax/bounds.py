@@ -40,7 +40,7 @@ def bayes_bound(problem: NoisyQuadratic, examples: Any) -> Any:
 
     Source: the precision of a Gaussian posterior; see the module.
     """
-    check_problem(problem)
+    check_problem(problem, "bayes_bound")
     return evaluate(_bayes_bound, problem, _check_examples(examples))
 
 
@@ -67,7 +67,7 @@ def flat_prior_bound(problem: NoisyQuadratic, examples: Any) -> Any:
 
     Source: Zhang et al. 2019, section 3.6, where it is called the information theoretic lower bound.
     """
-    check_problem(problem)
+    check_problem(problem, "flat_prior_bound")
     return evaluate(_flat_prior_bound, problem, _check_examples(examples))
 
 
@@ -94,7 +94,7 @@ def bayes_examples(problem: NoisyQuadratic, target: Any) -> Any:
 
     Source: the precision of a Gaussian posterior; see the module.
     """
-    check_problem(problem)
+    check_problem(problem, "bayes_examples")
     check_loss(target)
     return evaluate(_bayes_examples, problem, target if is_traced(target) else numeric("target", target))
 

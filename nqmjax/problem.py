@@ -5,6 +5,13 @@ mini-batch of `B` examples is `h theta + xi` with `E xi = 0` and `Var xi_i = c_i
 matter for the expected loss (the *risk*), so the starting point is given by `s_i = E theta_i(0)^2`, and
 directions that share `(h, c, s)` are held once, with the number of directions they stand for.
 
+Noise that follows the loss. Where `loss_noise` or `own_noise` is given, the variance of the gradient noise is
+
+    Var xi_i = (c_i + m_i L + q_i E theta_i^2) / B,
+
+`m` the loss noise, `q` the own noise, and `L` and `theta` those of the iterate whose gradient is taken: the current one,
+not the average that may be scored. Since `L` enters linearly, its expectation, the risk, may stand for it.
+
 Source: Zhang et al. 2019, section 3.1.
 """
 
@@ -14,7 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from nqmjax._tools import check_values, is_traced, numeric, require, shown
+from nqmjax._tools import check_values, clear_round_off, is_traced, logarithmic_bins, numeric, require, shown
 
 Array = Any
 """A number, a NumPy array or a JAX array."""
@@ -33,6 +40,9 @@ class NoisyQuadratic:
       initial: second moment `E theta_0^2` of the start, shape `(n,)`.
       count: number of directions that each group stands for, shape `(n,)`.
       irreducible: loss at the optimum, a scalar.
+      loss_noise: what the variance of the gradient of one example gains per unit of the current loss, shape `(n,)`; None is
+        nothing, and the noise does not follow the loss.
+      own_noise: what it gains per unit of the direction's own `E theta^2`, shape `(n,)`; None is nothing.
 
     >>> problem = power_law(10_000)
     >>> float(problem.dim), round(float(problem.initial_risk), 4)
@@ -44,6 +54,13 @@ class NoisyQuadratic:
     initial: Array
     count: Array
     irreducible: Array = 0.0
+    loss_noise: Array = None
+    own_noise: Array = None
+
+    @property
+    def follows_loss(self) -> bool:
+        """Whether the noise depends on where the run is: then directions are no longer independent of each other."""
+        return self.loss_noise is not None or self.own_noise is not None
 
     @property
     def dim(self) -> Array:
@@ -77,7 +94,7 @@ class NoisyQuadratic:
         require(isinstance(bins, int | np.integer) and bins >= 1, "bins", bins, "give a whole number of groups, at least 1")
         if self.curvature.size <= bins:
             return self
-        groups = _bins(np.asarray(self.curvature), np.asarray(self.count), int(bins))
+        groups = logarithmic_bins(np.asarray(self.curvature), np.asarray(self.count), int(bins))
 
         def total(values: Array) -> np.ndarray:
             return np.bincount(groups, weights=np.asarray(values, dtype=np.float64))
@@ -91,7 +108,14 @@ class NoisyQuadratic:
             initial=np.divide(excess, trace, out=plain, where=trace > 0),
             count=count,
             irreducible=self.irreducible,
+            **{name: total(self.count * values) / count for name, values in noise_of_the_run(self).items()},
         )
+
+
+def noise_of_the_run(problem: NoisyQuadratic) -> dict[str, Array]:
+    """The parts of the noise that depend on where the run is, by name; none of a problem without."""
+    parts = {"loss_noise": problem.loss_noise, "own_noise": problem.own_noise}
+    return {name: values for name, values in parts.items() if values is not None}
 
 
 LARGEST = 10**8
@@ -99,7 +123,12 @@ LARGEST = 10**8
 
 
 def power_law(
-    dim: int, exponent: float = 1.0, noise: Array = None, initial: Array = 1.0, irreducible: float = 0.0
+    dim: int,
+    exponent: float = 1.0,
+    noise: Array = None,
+    initial: Array = 1.0,
+    irreducible: float = 0.0,
+    loss_noise: Array = None,
 ) -> NoisyQuadratic:
     """The problem with curvature `h_i = i^-exponent`, `i = 1 .. dim`: `power_law(10_000)` is the paper's.
 
@@ -109,6 +138,7 @@ def power_law(
       noise: per-example gradient variance, a scalar or shape `(dim,)`; None sets it to the curvature (`C = H`).
       initial: `E theta_0^2`, a scalar or shape `(dim,)`.
       irreducible: loss at the optimum.
+      loss_noise: as in `from_spectrum`.
 
     Raises:
       ValueError: an argument is not a number, has the wrong sign or the wrong length.
@@ -124,28 +154,24 @@ def power_law(
     scalar = decay.ndim == 0 and bool(np.isfinite(decay))
     require(scalar, "exponent", exponent, "give a finite number")
     return from_spectrum(
-        np.arange(1.0, int(size) + 1.0) ** -float(decay), noise=noise, initial=initial, irreducible=irreducible
+        np.arange(1.0, int(size) + 1.0) ** -float(decay),
+        noise=noise,
+        initial=initial,
+        irreducible=irreducible,
+        loss_noise=loss_noise,
     )
 
-
-ROUND_OFF = 1e-6
-"""Eigenvalues below 0 by less than this share of the largest are what round-off leaves of a 0."""
 
 SIGNS = "give finite values that are not negative: set them to 0 (clip), or measure the Gauss-Newton matrix, which has none"
 
 
-def clear_round_off(eigenvalues: np.ndarray) -> np.ndarray:
-    """The eigenvalues with 0 for those that round-off has moved below it.
-
-    >>> clear_round_off(np.array([2.0, -1e-9, -1.0]))
-    array([ 2.,  0., -1.])
-    """
-    largest = np.max(np.abs(eigenvalues), where=np.isfinite(eigenvalues), initial=0.0)
-    return np.where((eigenvalues < 0) & (eigenvalues >= -ROUND_OFF * largest), 0.0, eigenvalues)
-
-
 def from_spectrum(
-    eigenvalues: Array, count: Array = None, noise: Array = None, initial: Array = 1.0, irreducible: float = 0.0
+    eigenvalues: Array,
+    count: Array = None,
+    noise: Array = None,
+    initial: Array = 1.0,
+    irreducible: float = 0.0,
+    loss_noise: Array = None,
 ) -> NoisyQuadratic:
     """A problem from given eigenvalues, sorted so that the largest comes first.
 
@@ -156,6 +182,8 @@ def from_spectrum(
       noise: per-example gradient variance, a scalar or shape `(n,)`; None sets it to the curvature (`C = H`).
       initial: `E theta_0^2`, a scalar or shape `(n,)`.
       irreducible: loss at the optimum, not negative.
+      loss_noise: what the per-example gradient variance gains per unit of the current loss: a number in units of the
+        curvature (`2` is `2 h`, as noise of real losses has it), or the gains themselves, shape `(n,)`. None and 0 are nothing.
 
     Raises:
       ValueError: a value is negative, NaN or infinite, all eigenvalues are 0, a count is not positive, or lengths differ.
@@ -183,27 +211,82 @@ def from_spectrum(
         )
     loss = numeric("irreducible", irreducible)
     require(loss.ndim == 0, "the shape of irreducible", loss.shape, "give one number")
+    gain = _gain(loss_noise, curvature)
     order = np.argsort(-curvature, kind="stable")
     curvature, noise, initial, count = (np.broadcast_to(v, curvature.shape)[order] for v in columns.values())
-    problem = NoisyQuadratic(curvature, noise, initial, count, float(loss))
-    check_problem(problem)
+    problem = NoisyQuadratic(curvature, noise, initial, count, float(loss), None if gain is None else gain[order])
+    check_problem(problem, loss_noise=True)
     return problem
 
 
-def check_problem(problem: NoisyQuadratic) -> None:
-    """Raise `ValueError` for the first value of `problem` that no quadratic can have."""
+def with_loss_noise(problem: NoisyQuadratic, loss_noise: Array) -> NoisyQuadratic:
+    """The problem with this loss noise, given as in `from_spectrum`; None and 0 leave it as it is."""
+    gain = _gain(loss_noise, np.asarray(problem.curvature))
+    return problem if gain is None else dataclasses.replace(problem, loss_noise=gain)
+
+
+def _gain(loss_noise: Array, curvature: np.ndarray) -> np.ndarray | None:
+    """The loss noise of each direction from what was given for it, None where there is none."""
+    if loss_noise is None:
+        return None
+    gain = numeric("loss_noise", loss_noise)
+    remedy = f"give one number, in units of the curvature, or {curvature.size} of them, one for each eigenvalue"
+    require(gain.shape in ((), curvature.shape), "the shape of loss_noise", gain.shape, remedy)
+    check_values("loss_noise", gain, np.isfinite(gain) & (gain >= 0), "give finite values that are not negative")
+    return (gain * curvature if gain.ndim == 0 else gain) if gain.any() else None
+
+
+def least_squares(eigenvalues: Array, label_noise: float = 0.0, count: Array = None, initial: Array = 1.0) -> NoisyQuadratic:
+    r"""Linear regression on Gaussian inputs, `L = 1/2 E (x . theta - y)^2`, exactly as a problem whose noise follows its loss.
+
+    The covariance of an example's gradient is `H tr(H S) + H S H + label_noise H` with `S = E theta theta^T`: in the
+    eigenbasis of `H = E x x^T` the loss noise is `2 h`, the own noise `h^2`, and the irreducible loss `label_noise / 2`.
+
+    Args:
+      eigenvalues: of the covariance of the inputs, shape `(n,)`.
+      label_noise: variance of the labels about their mean, `E (y - x . theta*)^2`.
+      count, initial: as in `from_spectrum`.
+
+    Raises:
+      ValueError: as in `from_spectrum`; the label noise is negative or not a number.
+
+    >>> problem = least_squares([1.0, 0.5], label_noise=0.1)
+    >>> problem.loss_noise, problem.own_noise, float(problem.irreducible)
+    (array([2., 1.]), array([1.  , 0.25]), 0.05)
+
+    Source: Wick's theorem, `E x x^T S x x^T = 2 H S H + H tr(H S)`; Bach & Moulines 2013 for general inputs.
+    """
+    variance = numeric("label_noise", label_noise)
+    valid = variance.ndim == 0 and bool(0 <= variance < np.inf)
+    require(valid, "label_noise", label_noise, "give a finite variance, 0 or more")
+    problem = from_spectrum(eigenvalues, count, 0.0, initial, float(variance) / 2, loss_noise=2.0)
+    return dataclasses.replace(problem, own_noise=problem.curvature**2)
+
+
+FOLLOWED = "risk, risk_curve, stationary_risk, noise_edge, steps_to_target (rule 'first'), sweep, tune, run and monte_carlo"
+"""What can be asked of a problem whose noise follows the loss."""
+
+
+def check_problem(problem: NoisyQuadratic, asked: str = "this question", loss_noise: bool = False) -> None:
+    """Raise `ValueError` for the first value of `problem` that no quadratic can have.
+
+    Noise that follows the loss is refused unless `loss_noise`: whatever rests on directions that are independent of each
+    other, on noise that only adds up, or on a risk affine in `1 / B`, would silently compute another model.
+    """
     if not isinstance(problem, NoisyQuadratic):  # told only then: the text of a large problem takes long
         raise ValueError(f"problem is {shown(problem)}: give one, for example power_law(10_000)")
+    refuse_loss_noise(problem, asked, loss_noise)
     if is_traced(problem):
         return
-    names = ("curvature", "noise", "initial", "count")
+    followed = tuple(noise_of_the_run(problem))
+    names = ("curvature", "noise", "initial", *followed, "count")
     for name in names:
         value = getattr(problem, name)
         remedy = "give a 1-D array; power_law and from_spectrum make them of anything"
         require(isinstance(value, np.ndarray | jax.Array), name, value, remedy)
     shapes = {np.shape(getattr(problem, name)) for name in names}
     require(len(shapes) == 1 and len(next(iter(shapes))) == 1, "the shapes of the problem", shapes, "give equal 1-D arrays")
-    for name in names[:3]:
+    for name in names[:-1]:
         values = numeric(name, getattr(problem, name))
         check_values(name, values, np.isfinite(values) & (values >= 0), "give finite values that are not negative")
     count = numeric("count", problem.count)
@@ -212,38 +295,8 @@ def check_problem(problem: NoisyQuadratic) -> None:
     require(least.ndim == 0 and bool(0 <= least < np.inf), "irreducible", problem.irreducible, "give a finite loss, 0 or more")
 
 
-CROWD = 0.2
-"""Weight of the share of directions against `log h` in the width of a bin."""
-
-
-def _bins(curvature: np.ndarray, count: np.ndarray, bins: int) -> np.ndarray:
-    """Number of the group of each direction, none empty; directions without curvature have one of their own.
-
-    The groups are equally wide in `log h / range of log h + CROWD * share of the directions above h`: the slow
-    directions, of which there are many, decide the end of a run and want narrower bins than the few fast ones.
-    """
-    flat = curvature == 0
-    if bins == 1 or flat.all():
-        return np.zeros(curvature.size, dtype=np.int64)
-    order = np.argsort(-curvature, kind="stable")
-    share = np.empty(curvature.size)
-    share[order] = np.cumsum(count[order]) / count.sum()
-    depth = np.log(curvature.max()) - np.log(np.where(flat, curvature.max(), curvature))
-    place = depth / (depth.max() or 1.0) + CROWD * share
-    low, high = place[~flat].min(), place[~flat].max()
-    place = (place - low) / ((high - low) or 1.0)
-
-    def groups(divisions: int) -> np.ndarray:
-        return np.where(flat, divisions, np.minimum(place * divisions, divisions - 1).astype(np.int64))
-
-    def filled(divisions: int) -> int:
-        return np.unique(groups(divisions)).size
-
-    few = bins - int(flat.any())
-    many = 2 * few
-    while filled(many) <= bins and many < 2**40:
-        few, many = many, 2 * many
-    while many - few > 1:
-        middle = (few + many) // 2
-        few, many = (middle, many) if filled(middle) <= bins else (few, middle)
-    return np.unique(groups(few), return_inverse=True)[1]
+def refuse_loss_noise(problem: NoisyQuadratic, asked: str, allowed: bool = False) -> None:
+    """Raise `ValueError` for noise that follows the loss where a question knows only noise that does not."""
+    for name, values in noise_of_the_run(problem).items():
+        text = "traced" if is_traced(values) else values
+        require(allowed, name, text, f"{asked} takes noise that does not follow the loss. {FOLLOWED} do; or set it to None")

@@ -15,8 +15,20 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from nqmjax._tools import ENGINE, TEXT, Columns, Table, input_file, read_table, reading, require, warn_caller, warn_of_unused
-from nqmjax.problem import SIGNS, NoisyQuadratic, clear_round_off, from_spectrum
+from nqmjax._tools import (
+    ENGINE,
+    TEXT,
+    Columns,
+    Table,
+    clear_round_off,
+    input_file,
+    read_table,
+    reading,
+    require,
+    warn_caller,
+    warn_of_unused,
+)
+from nqmjax.problem import SIGNS, NoisyQuadratic, from_spectrum
 
 ARRAYS = (".npz", ".npy", ".nc", ".json")
 """Suffixes of files of arrays."""
@@ -27,7 +39,7 @@ LOGARITHM = "give the eigenvalues themselves as 'eigenvalue'"
 
 COLUMNS = Columns(
     required=("eigenvalue",),
-    known=("eigenvalue", "count", "noise", "initial", "weight", "dim"),
+    known=("eigenvalue", "count", "noise", "initial", "loss_noise", "weight", "dim"),
     aliases={
         "eigenvalue": (
             *("eigenvalues", "eigval", "eigvals", "eig", "eigs", "eigen", "densityeigen", "lambda", "lambdas", "λ"),
@@ -36,6 +48,7 @@ COLUMNS = Columns(
         "count": ("counts", "multiplicity", "multiplicities", "directions", "n"),
         "noise": ("c", "gradientvariance", "noisevariance", "variance", "perexamplevariance", "perexamplegradientvariance"),
         "initial": ("s", "start", "secondmoment", "initialsecondmoment"),
+        "loss_noise": ("noiseperloss",),
         "weight": ("weights", "w", "densityweight", "densityweights", "share", "shares", "fraction", "probability", "mass"),
         "dim": ("dimension", "numparameters", "numparams", "nparams", "parameters"),
     },
@@ -53,7 +66,8 @@ def read_spectrum(path: str | os.PathLike, irreducible: float = 0.0, dim: float 
     Args:
       path: a table (`.csv`, `.tsv`, `.txt`), or arrays (`.npz`, `.npy`, NetCDF `.nc`, `.json`), with the column `eigenvalue`
         (curvature `h`) and, as far as known, `count` (directions that the row stands for; 1 if absent), `noise` (per-example
-        gradient variance `c`; if absent `C = H`) and `initial` (`E theta_0^2`; 1 if absent), or other common names of these.
+        gradient variance `c`; if absent `C = H`), `initial` (`E theta_0^2`; 1 if absent) and `loss_noise` (what that variance
+        gains per unit of the loss; a single number in units of the curvature), or other common names of these.
         Arrays are 1-D; all but `eigenvalue` may be single numbers. In place of `count` there may be `weight`, shares of the
         directions that sum to 1, also as several runs of Lanczos quadrature. A single array needs no name. Eigenvalues just
         below 0, as round-off leaves them, are 0. Other columns are ignored with a warning.
@@ -79,7 +93,7 @@ def read_spectrum(path: str | os.PathLike, irreducible: float = 0.0, dim: float 
     columns = table.columns
     columns["eigenvalue"] = clear_round_off(columns["eigenvalue"])
     table.check("eigenvalue", lambda values: values >= 0, SIGNS)
-    for name in ("noise", "initial", "weight"):
+    for name in ("noise", "initial", "loss_noise", "weight"):
         if name in columns:
             table.check(name, lambda values: values >= 0, "give a finite number that is not negative")
     if "count" in columns:

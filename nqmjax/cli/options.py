@@ -72,19 +72,28 @@ class ProblemOptions:
         Path | None, Parameter(group=PROBLEM, help="File with a measured spectrum instead; see scaling --help.")
     ] = None
     irreducible: Annotated[float, Parameter(group=PROBLEM, converter=loss, help="Loss at the optimum.")] = 0.0
+    loss_noise: Annotated[
+        float,
+        Parameter(
+            group=PROBLEM,
+            converter=loss,
+            help="What the noise variance gains per unit of the current loss, in units of the curvature; 2 is least squares'.",
+        ),
+    ] = 0.0
     bins: Annotated[Whole, Parameter(help="Group the directions. [default: 100 for the power law, none for a spectrum]")] = None
 
     def build(self) -> "NoisyQuadratic":
         """The problem itself, from a file or as a power law in groups."""
-        from nqmjax.problem import power_law
+        from nqmjax.problem import power_law, with_loss_noise
         from nqmjax.spectrum_files import read_spectrum
 
         if self.spectrum is None:
             dim, exponent = 10_000 if self.dim is None else self.dim, 1.0 if self.exponent is None else self.exponent
-            return power_law(dim, exponent, irreducible=self.irreducible).quantize(100 if self.bins is None else self.bins)
+            made = power_law(dim, exponent, irreducible=self.irreducible, loss_noise=self.loss_noise)
+            return made.quantize(100 if self.bins is None else self.bins)
         remedy = "a spectrum from a file has its own; leave it or --spectrum out"
         require(self.exponent is None, "exponent", self.exponent, remedy)
-        problem = read_spectrum(self.spectrum, self.irreducible, self.dim)
+        problem = with_loss_noise(read_spectrum(self.spectrum, self.irreducible, self.dim), self.loss_noise)
         return problem if self.bins is None else problem.quantize(self.bins)
 
 

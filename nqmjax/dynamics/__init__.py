@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from nqmjax.dynamics.checks import check_run, check_shapes
     from nqmjax.dynamics.doubling import risk, stationary_risk
     from nqmjax.dynamics.intervals import Position, Span, look_ahead, start_position
+    from nqmjax.dynamics.loss_noise import noise_edge
     from nqmjax.dynamics.matrices import quadratic
     from nqmjax.dynamics.mean_field import Walk, begin, excess_of_groups, follow, map_runs
     from nqmjax.dynamics.model import Model, build_model, in_one_precision, without_idle_directions
@@ -20,6 +21,7 @@ exports(
     __name__,
     public={
         "doubling": ["risk", "stationary_risk"],
+        "loss_noise": ["noise_edge"],
         "scan": ["risk_curve"],
         "stability": ["spectral_radius", "stability_edge"],
     },

@@ -4,14 +4,26 @@ from typing import Any
 
 import numpy as np
 
-from nqmjax._tools import check_batch_size
-from nqmjax.optimizers import Optimizer, check_linear, check_optimizer, hyperparameters
+from nqmjax._tools import check_batch_size, shown
+from nqmjax.optimizers import LinearOptimizer, Optimizer, check_linear, check_optimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic, check_problem
 
 
-def check_run(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any, closures: bool = False) -> None:
-    """Check what every question about a run is asked with; `closures` where optimizers need not be linear."""
-    check_problem(problem)
+def check_run(
+    problem: NoisyQuadratic,
+    optimizer: Optimizer,
+    batch_size: Any,
+    closures: bool = False,
+    loss_noise: bool = False,
+    asked: str = "this question",
+) -> None:
+    """Check what every question about a run is asked with.
+
+    `closures` where optimizers need not be linear, `loss_noise` where the noise of linear ones may follow the loss; `asked`
+    names the question where it may not.
+    """
+    linear = isinstance(optimizer, LinearOptimizer)
+    check_problem(problem, asked if linear or not loss_noise else f"{asked} of {shown(optimizer)}", loss_noise and linear)
     check_optimizer(optimizer)
     if not closures:
         check_linear("this question", optimizer)

@@ -17,6 +17,7 @@ import numpy as np
 
 from nqmjax._tools import check_steps, evaluate, require
 from nqmjax.dynamics.checks import check_run, check_shapes
+from nqmjax.dynamics.loss_noise import risk_curve_under_loss_noise
 from nqmjax.dynamics.matrices import apply, dot
 from nqmjax.dynamics.mean_field import mean_field_curve
 from nqmjax.dynamics.model import build_model, risk_of_squares, start_state, times
@@ -49,11 +50,12 @@ def risk_curve(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any, n
 
     Source: Zhang et al. 2019, eq. 3, 5 and 11.
     """
-    check_run(problem, optimizer, batch_size, closures=True)
+    check_run(problem, optimizer, batch_size, closures=True, loss_noise=True, asked="risk_curve")
     check_steps("num_steps", num_steps)
     require(np.ndim(num_steps) == 0, "the shape of num_steps", np.shape(num_steps), "give one number")
     check_shapes(optimizer, batch_size=batch_size)
     kernel = mean_field_curve if isinstance(optimizer, MeanFieldOptimizer) else _risk_curve
+    kernel = risk_curve_under_loss_noise if problem.follows_loss else kernel
     return evaluate(functools.partial(kernel, num_steps=int(num_steps)), problem, optimizer, batch_size, dtype=dtype)
 
 

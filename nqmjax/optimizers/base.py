@@ -139,12 +139,14 @@ class LinearOptimizer(Optimizer):
 class LinearSystem(NamedTuple):
     """`x' = (I + increment) x + kick xi`, `theta = read . x`, `x_0 = theta_0 (1, 0, ..)` for `m` state variables.
 
-    `increment` has shape `(m, m) + S + (n,)`, `kick` and `read` have `(m,) + S + (n,)`.
+    `increment` has shape `(m, m) + S + (n,)`, `kick`, `read` and `current` have `(m,) + S + (n,)`; `current . x` is the
+    iterate whose gradient is taken.
     """
 
     increment: jax.Array
     kick: jax.Array
     read: jax.Array
+    current: jax.Array
 
 
 def linear_system(optimizer: LinearOptimizer, curvature: Any, shape: tuple[int, ...] = ()) -> LinearSystem:
@@ -178,6 +180,7 @@ def linear_system(optimizer: LinearOptimizer, curvature: Any, shape: tuple[int, 
         increment=jnp.stack([coordinates(optimizer.change(x, scale * curvature * x[0])) for x in basis], axis=1),
         kick=coordinates(optimizer.change(tuple(0.0 for _ in start), scale)),
         read=stack(optimizer.read(x) for x in basis),
+        current=stack(x[0] for x in basis),
     )
 
 

@@ -117,7 +117,9 @@ def _templates(
     for name, template in templates.items():
         values = hyperparameters(template)
         templates[name] = template.replace(**{key: value for key, value in fixed.items() if key in values})
-        check_run(problem, Preconditioned(templates[name], numeric("power", powers)), batch_size)
+        check_run(
+            problem, Preconditioned(templates[name], numeric("power", powers)), batch_size, asked="a comparison with bounds"
+        )
         tuned = [key for key in values if key in TUNABLE and key not in fixed]
         require(bool(tuned), "fixed", ", ".join(fixed), f"nothing is left to tune of {name}")
     return templates

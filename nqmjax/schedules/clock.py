@@ -89,7 +89,7 @@ def best_plan_in_time(
     >>> best.plan.batch_size.round(), round(best.seconds, 6)
     (array([  88.,  638., 1838., 2322., 1456.]), 60.0)
     """
-    check_run(problem, optimizer, 1.0)
+    check_run(problem, optimizer, 1.0, asked="best_plan_in_time")
     _check_time(time)
     pieces, cap = whole("pieces", pieces), chosen_cap(problem, optimizer, max_learning_rate)
     step = time.fixed + time.per_example
@@ -158,7 +158,7 @@ def fastest_plan(
     >>> fast.risk <= 0.01, round(fast.seconds, 1)
     (True, 4.0)
     """
-    check_run(problem, optimizer, 1.0)
+    check_run(problem, optimizer, 1.0, asked="fastest_plan")
     check_loss(target)
     scalar("target", target)
     low_risk, high_risk = float(problem.irreducible), float(problem.initial_risk)
