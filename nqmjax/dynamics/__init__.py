@@ -6,12 +6,14 @@ from nqmjax._tools import exports
 
 if TYPE_CHECKING:
     from nqmjax.dynamics.checks import check_run, check_shapes
+    from nqmjax.dynamics.contour import Transform, abscissa, moments_at, scored_at, transform
     from nqmjax.dynamics.doubling import risk, stationary_risk
     from nqmjax.dynamics.intervals import Position, Span, look_ahead, start_position
     from nqmjax.dynamics.loss_noise import noise_edge
     from nqmjax.dynamics.matrices import quadratic
     from nqmjax.dynamics.mean_field import Walk, begin, excess_of_groups, follow, map_runs
     from nqmjax.dynamics.model import Model, build_model, in_one_precision, without_idle_directions
+    from nqmjax.dynamics.moments import Moments, loss, second_moments, update
     from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces, risks_of_pieces
     from nqmjax.dynamics.roots import unstable
     from nqmjax.dynamics.scan import risk_curve
@@ -27,10 +29,12 @@ exports(
     },
     internal={
         "checks": ["check_run", "check_shapes"],
+        "contour": ["Transform", "abscissa", "moments_at", "scored_at", "transform"],
         "intervals": ["Position", "Span", "look_ahead", "start_position"],
         "matrices": ["quadratic"],
         "mean_field": ["Walk", "begin", "excess_of_groups", "follow", "map_runs"],
         "model": ["Model", "build_model", "in_one_precision", "without_idle_directions"],
+        "moments": ["Moments", "loss", "second_moments", "update"],
         "pieces": ["doublings", "quick_risks_of_pieces", "risks_of_pieces"],
         "roots": ["unstable"],
     },

@@ -30,6 +30,9 @@ from nqmjax.dynamics.moments import Moments
 TINY = 1e-290
 """What stands for `s = 0`: a direction that never moves has a zero there."""
 
+UNROLLED = 3
+"""Moments of a direction up to which their equations are solved entry by entry."""
+
 HALVINGS = 32
 """Of the logarithm of the distance of `s*` from the largest eigenvalue of a direction."""
 
@@ -136,6 +139,8 @@ def solve(increment: jax.Array, w: Any, rows: list[list[jax.Array]]) -> tuple[li
     small terms.
     """
     size = len(increment)
+    if size > UNROLLED:
+        return _solve_in_a_loop(increment, w, rows)
     matrix = [[(w if i == j else 0) - increment[i, j] for j in range(size)] for i in range(size)]
     rows = [list(row) for row in rows]
     for p in reversed(range(size)):
@@ -151,6 +156,22 @@ def solve(increment: jax.Array, w: Any, rows: list[list[jax.Array]]) -> tuple[li
         for j in range(p):
             rows[p] = [entry - matrix[p][j] * known for entry, known in zip(rows[p], rows[j], strict=True)]
     return tuple([row[column] for row in rows] for column in range(len(rows[0])))
+
+
+def _solve_in_a_loop(increment: jax.Array, w: Any, rows: list[list[jax.Array]]) -> tuple[list[jax.Array], ...]:
+    """The same with all entries in one array: more to compute, far less to compile."""
+    size = len(increment)
+    right = jnp.stack([jnp.stack(row) for row in rows])
+    unit = jnp.eye(size, dtype=right.dtype).reshape(size, size, *[1] * (right.ndim - 2))
+    left = jnp.expand_dims(increment, tuple(range(2, 2 + right.ndim - increment.ndim)))
+    table = jnp.concatenate([jnp.broadcast_to(w * unit - left, (size, size, *right.shape[2:])), right], axis=1)
+
+    def eliminate(table: jax.Array, p: jax.Array) -> tuple[jax.Array, None]:
+        row = table[p] / table[p, p]
+        return (table - table[:, p, None] * row[None]).at[p].set(row), None
+
+    table, _ = jax.lax.scan(eliminate, table, jnp.arange(size)[::-1])
+    return tuple([table[i, size + column] for i in range(size)] for column in range(right.shape[1]))
 
 
 def abscissa(system: Moments) -> jax.Array:

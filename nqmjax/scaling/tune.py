@@ -76,9 +76,9 @@ def tune(
 
     Source: Zhang et al. 2019, section 3.7.1 (there a grid of 100 rates and 20 momenta).
     """
-    check_run(problem, template, batch_size, closures=True)
+    check_run(problem, template, batch_size, closures=True, loss_noise=True, asked="tune")
     check_loss(target)
-    check_search(template, max_steps, "first", dtype)
+    check_search(problem, template, max_steps, "first", dtype)
     batches = np.atleast_1d(numeric("batch_size", batch_size))
     require(batches.ndim == 1 and batches.size > 0, "the shape of batch_size", batches.shape, "give a number or a 1-D array")
     for name, value in {**hyperparameters(template), "target": target}.items():

@@ -61,9 +61,9 @@ def sweep(
 
     Source: Zhang et al. 2019, section 3.7.1.
     """
-    check_run(problem, optimizer, batch_size, closures=True)
+    check_run(problem, optimizer, batch_size, closures=True, loss_noise=True, asked="sweep")
     check_target(target)
-    check_search(optimizer, max_steps, rule, dtype)
+    check_search(problem, optimizer, max_steps, rule, dtype)
     names = hyperparameters(optimizer)
     axes = {"batch_size": numeric("batch_size", batch_size), "target": numeric("target", target)}
     axes |= {name: numeric(name, value) for name, value in names.items()}

@@ -14,6 +14,7 @@ from nqmjax.problem import NoisyQuadratic
 from nqmjax.target.compiled import map_lanes
 from nqmjax.target.first import first_passage
 from nqmjax.target.last import last_passage
+from nqmjax.target.loss_noise import loss_noise_search
 from nqmjax.target.mean_field import check_rule, mean_field_search
 from nqmjax.target.table import MAX_STEPS, Status, StepsToTarget, rounding
 
@@ -64,10 +65,10 @@ def steps_to_target(
 
     Source: the question is that of Zhang et al. 2019, section 3.7; the method is nqmjax's own.
     """
-    check_run(problem, optimizer, batch_size, closures=True)
+    check_run(problem, optimizer, batch_size, closures=True, loss_noise=True, asked="steps_to_target")
     check_target(target)
     check_steps("max_steps", max_steps, MAX_STEPS)
-    check_rule(optimizer, rule)
+    check_rule(problem, optimizer, rule)
     check_shapes(optimizer, batch_size=batch_size, target=target, max_steps=max_steps)
     outermost = not is_traced(problem, optimizer, batch_size, target, max_steps)
     if not is_traced(max_steps):
@@ -112,6 +113,9 @@ def search(
     """
     if isinstance(optimizer, MeanFieldOptimizer):
         return mean_field_search(problem, optimizer, batch_size, target, max_steps)
+    if problem.follows_loss:
+        problem, optimizer, batch_size, target = jax.lax.stop_gradient((problem, optimizer, batch_size, target))
+        return loss_noise_search(problem, optimizer, batch_size, target, jnp.minimum(max_steps, MAX_STEPS))
     integer = jax.dtypes.canonicalize_dtype(jnp.int64)
     walk = last_passage if stays else first_passage
 
