@@ -64,6 +64,7 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "noise": (1.0, ["a", math.nan, RAGGED, -1.0, [1.0, 2.0], {}]),
             "initial": (1.0, [*POSITIVE, [1.0, 2.0]]),
             "irreducible": (0.0, [*POSITIVE, math.inf, [0.0]]),
+            "loss_noise": (1.0, ["a", math.nan, RAGGED, -1.0, [1.0, 2.0], {}]),
         },
     ),
     "from_spectrum": (
@@ -74,6 +75,16 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "noise": ([1.0, 2.0], ["a", math.nan, RAGGED, -1.0, [1.0, 2.0, 3.0]]),
             "initial": ([1.0, 2.0], [*POSITIVE, [1.0, 2.0, 3.0]]),
             "irreducible": (0.0, [*POSITIVE, math.inf]),
+            "loss_noise": ([1.0, 2.0], ["a", math.nan, RAGGED, -1.0, [1.0, 2.0, 3.0]]),
+        },
+    ),
+    "least_squares": (
+        nq.least_squares,
+        {
+            "eigenvalues": ([1.0, 2.0], [*NUMBER, [], [[1.0, 2.0]], [-1.0, 1.0], [0.0, 0.0], [math.inf, 1.0]]),
+            "label_noise": (0.1, [*POSITIVE, math.inf, [0.0]]),
+            "count": ([1.0, 2.0], ["a", math.nan, RAGGED, 0.0, -1.0, [1.0, 2.0, 3.0]]),
+            "initial": ([1.0, 2.0], [*POSITIVE, [1.0, 2.0, 3.0]]),
         },
     ),
     "read_spectrum": (nq.read_spectrum, {"path": ("x.csv", PATH)}),
@@ -84,6 +95,8 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "noise": ([1.0, 0.1], [*POSITIVE, [1.0, -1.0], [1.0, 2.0, 3.0]]),
             "initial": ([1.0, 1.0], [*POSITIVE, [1.0, 2.0, 3.0]]),
             "count": ([1.0, 1.0], [*POSITIVE, 0.0, [1.0, 0.0]]),
+            "loss_noise": (None, ["a", math.nan, RAGGED, -1.0, 1.0, [1.0, 2.0, 3.0]]),
+            "own_noise": (None, ["a", math.nan, RAGGED, -1.0, 1.0, [1.0, 2.0, 3.0]]),
             "irreducible": (0.0, [*POSITIVE, math.inf]),
         },
     ),
@@ -103,6 +116,7 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
     "stationary_risk": (nq.stationary_risk, ON_PROBLEM | BATCH | DTYPE),
     "spectral_radius": (nq.spectral_radius, {"optimizer": (METHOD, THING), "curvature": (1.0, POSITIVE)}),
     "stability_edge": (nq.stability_edge, {"optimizer": (METHOD, THING), "curvature": (1.0, POSITIVE)}),
+    "noise_edge": (nq.noise_edge, ON_PROBLEM),
     "steps_to_target": (
         nq.steps_to_target,
         ON_PROBLEM | BATCH | {"target": (0.1, [*NUMBER, math.inf]), "max_steps": (9, COUNT), "rule": ("first", WORD)} | DTYPE,

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from nqmjax._tools import exports
 
 if TYPE_CHECKING:
-    from nqmjax.dynamics.checks import check_run, check_shapes
-    from nqmjax.dynamics.contour import Transform, abscissa, moments_at, scored_at, transform
+    from nqmjax.dynamics.checks import check_precision, check_run, check_shapes
+    from nqmjax.dynamics.contour import moments_at, scored_at, transform
     from nqmjax.dynamics.doubling import risk, stationary_risk
     from nqmjax.dynamics.intervals import Position, Span, look_ahead, start_position
     from nqmjax.dynamics.loss_noise import noise_edge
@@ -28,8 +28,8 @@ exports(
         "stability": ["spectral_radius", "stability_edge"],
     },
     internal={
-        "checks": ["check_run", "check_shapes"],
-        "contour": ["Transform", "abscissa", "moments_at", "scored_at", "transform"],
+        "checks": ["check_precision", "check_run", "check_shapes"],
+        "contour": ["moments_at", "scored_at", "transform"],
         "intervals": ["Position", "Span", "look_ahead", "start_position"],
         "matrices": ["quadratic"],
         "mean_field": ["Walk", "begin", "excess_of_groups", "follow", "map_runs"],

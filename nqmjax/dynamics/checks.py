@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from nqmjax._tools import check_batch_size, shown
+from nqmjax._tools import check_batch_size, check_dtype, require, shown
 from nqmjax.optimizers import LinearOptimizer, Optimizer, check_linear, check_optimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic, check_problem
 
@@ -28,6 +28,13 @@ def check_run(
     if not closures:
         check_linear("this question", optimizer)
     check_batch_size(batch_size)
+
+
+def check_precision(problem: NoisyQuadratic, dtype: Any) -> None:
+    """Check the precision in which a question is answered; contours need the double one."""
+    check_dtype(dtype)
+    double = not problem.follows_loss or np.dtype(dtype) == np.float64
+    require(double, "dtype", dtype, "with noise that follows the loss this is computed in float64 only; leave dtype out")
 
 
 def check_shapes(optimizer: Optimizer, **arguments: Any) -> None:

@@ -3,12 +3,13 @@ r"""Many updates at once under noise that follows the loss: the z-transform of t
 At `z = e^s` let `G = (expm1(s) - E)^-1` of a direction (`moments`), `k = p_cur G f` and `y = p_cur G z M_0`, and let the
 transform of the constant 1 be `u = z / (z - 1)`. The noise of a direction is `n = c u + m L + q p_cur M`, so that
 
-    n = (c u + m L + q y) / (1 - q k),      M = G (z M_0 + f n),      L = (e u + sum v (y + k (c u + q y) / (1 - q k))) / (1 - K),
+    n = (c u + m L + q y) / (1 - q k),      M = G (z M_0 + f n),
+    L = (e u + sum v (y + k (c u + q y) / (1 - q k))) / (1 - K),
 
 with `K = sum v m k / (1 - q k)`: closed, whatever the number of directions. The values at time `t` are the integral of
 `M e^(s t)` along a contour around the singularities. These are real and at most some `s*`, but for the *swings*, eigenvalues
 that are negative or complex, which the contour leaves out: it is right once they have died away. On the hyperbola
-`s = s* + (mu / t1) (1 + sin(iu - alpha))` some twenty midpoints give twelve digits of all `t` in `[t1 / LAMBDA, t1]`.
+`s = s* + (mu / t1) (1 + sin(iu - alpha))` some thirty midpoints give twelve digits of all `t` in `[t1 / LAMBDA, t1]`.
 
 `s*` is where `K = 1`, or the largest positive eigenvalue of a direction. If it is negative the run settles, at moments `S`, and
 `M - S` obeys the same law without `c` and `e`: what is left of it is found relative to itself, however little it is.
@@ -51,11 +52,12 @@ class Transform(NamedTuple):
     current: jax.Array
     scored: jax.Array
     constants: tuple[jax.Array, jax.Array, jax.Array]
+    edge: jax.Array  # `s*`
 
 
 @functools.lru_cache
 def hyperbola(nodes: int, ratio: float) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes, in units of `1 / t1`, and weights of the upper half, doubled: `f(t) = Re sum(weights F(s / t1) e^(s t / t1)) / t1`."""
+    """Nodes and weights of the upper half, doubled: `f(t) = Re sum(weights F(nodes / t1) e^(nodes t / t1)) / t1`."""
     angle = np.linspace(np.pi / 4 + 1e-3, np.pi / 2 - 1e-3, 4000)
     width = np.arccosh(((np.pi - 2 * angle) * ratio + 4 * angle - np.pi) / ((4 * angle - np.pi) * np.sin(angle)))
     best = ((np.pi**2 - 2 * np.pi * angle) / width).argmax()
@@ -65,7 +67,7 @@ def hyperbola(nodes: int, ratio: float) -> tuple[np.ndarray, np.ndarray]:
     return scale * (1 + np.sin(1j * u - angle)), width / nodes / np.pi * scale * np.cos(1j * u - angle)
 
 
-def transform(system: Moments, start: jax.Array, longest: jax.Array, nodes: int = 24, ratio: float = 9.0) -> Transform:
+def transform(system: Moments, start: jax.Array, longest: jax.Array, nodes: int = 32, ratio: float = 9.0) -> Transform:
     """For times in `[longest / ratio, longest]` after the moments `start`."""
     places, weights = (jnp.asarray(values, jnp.result_type(start, 1j)) for values in hyperbola(nodes, ratio))
     edge = abscissa(system)
@@ -76,7 +78,7 @@ def transform(system: Moments, start: jax.Array, longest: jax.Array, nodes: int 
     weights = weights / longest
     level = jnp.where(settles, system.irreducible, 0)
     constants = end, *(level + (system.weight * read(p, end)).sum() for p in (system.current, system.scored))
-    return Transform(s, moments * weights[:, None], current * weights, scored * weights, constants)
+    return Transform(s, moments * weights[:, None], current * weights, scored * weights, constants, edge)
 
 
 def scored_at(found: Transform, t: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nqmjax._tools import check_steps, evaluate, is_traced
-from nqmjax.dynamics.checks import check_run, check_shapes
+from nqmjax.dynamics.checks import check_precision, check_run, check_shapes
 from nqmjax.dynamics.loss_noise import most_updates, risk_under_loss_noise, stationary_risk_under_loss_noise
 from nqmjax.dynamics.mean_field import mean_field_risk
 from nqmjax.dynamics.model import Model, build_model, risk_of_squares, start_state, times, unit_plus
@@ -59,6 +59,7 @@ def risk(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any, steps: 
     Source: Zhang et al. 2019, eq. 4, theorems 1 and 2 (upper bounds of what is exact here).
     """
     check_run(problem, optimizer, batch_size, closures=True, loss_noise=True, asked="risk")
+    check_precision(problem, dtype)
     check_steps("steps", steps)
     check_shapes(optimizer, batch_size=batch_size, steps=steps)
     if not is_traced(steps):

@@ -1,7 +1,7 @@
 """Risks under noise that follows the loss: update by update, and many updates at once by the contour."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,9 +30,6 @@ SURE = 100.0
 
 HALVES = 24
 """How often the way to go is halved at most for a contour that is."""
-
-NODES, RATIO = 20, 4.0
-"""Of a contour for a single time."""
 
 BLOCK = 512
 """Updates between two that are kept for gradients."""
@@ -176,42 +173,61 @@ def most_updates(steps: Any) -> int:
     return LONGEST if is_traced(steps) else min(LONGEST, 2 ** int(np.max(steps, initial=1)).bit_length())
 
 
+class Way(NamedTuple):
+    """How far the updates have come one by one, and, once the contour agrees with them, what it has left to go."""
+
+    time: jax.Array
+    moments: jax.Array
+    agrees: jax.Array
+    origin: jax.Array
+    left: jax.Array
+
+
 def advance(system: Moments, start: jax.Array, steps: jax.Array, length: int | None = None) -> jax.Array:
     """The moments `steps` updates after `start`: one by one until swings have died away, by the contour beyond.
 
-    Where they have is found by coming from both sides. With a static `length` it is tried once, and what cannot be found in
-    as many updates is NaN.
+    Where they have is found by coming from both sides. The contour then goes all the way at once, or half of it where the
+    risk has fallen so far that its terms are not as precise as their sum. With a static `length` it is tried once, and what
+    cannot be found in as many updates is NaN.
     """
-    if len(start) == 1:  # one state variable: no swings
-        one_by_one = functools.partial(walk, system, length=length and FEWEST)
-        return jax.lax.cond(steps < FEWEST, one_by_one, functools.partial(leap, system), start, steps)
     first = jnp.clip(np.log(DIED_AWAY) / jnp.minimum(system.swing, -1e-9), FEWEST, 2.0**31).astype(steps.dtype)
+    alone = jnp.full((), len(start) == 1) & (steps >= FEWEST)  # one state variable: no swings
+    way = Way(jnp.zeros_like(steps), start, alone, start, steps)
 
-    def extend(carry: Any) -> Any:
-        time, moments, _ = carry
-        then = jnp.minimum(steps, jnp.maximum(first, 2 * time))
-        moments = walk(system, moments, then - time, length)
-        return then, moments, (then < steps) & meets(system, start, then, moments)
+    def going_on(way: Way) -> jax.Array:
+        return jnp.where(way.agrees, way.left > 0, way.time < steps)
 
-    carry = jnp.zeros_like(steps), start, jnp.zeros((), bool)
+    def go(way: Way) -> Way:
+        then = jnp.where(way.agrees, way.time, jnp.minimum(steps, jnp.maximum(first, 2 * way.time)))
+        way = way._replace(moments=walk(system, way.moments, then - way.time, length), time=then)
+        return jax.lax.cond(way.agrees | (then < steps), functools.partial(leap, system), lambda way: way, way)
+
     if length is None:
-        carry = jax.lax.while_loop(lambda carry: (carry[0] < steps) & ~carry[2], extend, carry)
-    else:
-        carry = extend(carry)
-    time, moments, good = carry
-    moments = moments if length is None else jnp.where(good | (time == steps) & (steps <= length), moments, jnp.nan)
-    return jax.lax.cond(good, lambda: leap(system, start, steps), lambda: moments)
+        way = jax.lax.while_loop(going_on, go, way)
+        return jnp.where(way.agrees, way.origin, way.moments)
+
+    def once(way: Way, number: jax.Array) -> tuple[Way, None]:
+        return jax.lax.cond(going_on(way) & (way.agrees | (number == 0)), go, lambda way: way, way), None
+
+    way, _ = jax.lax.scan(once, way, jnp.arange(HALVES))
+    found = way.agrees | (way.time == steps) & (steps <= length)
+    return jnp.where(found, jnp.where(way.agrees, way.origin, way.moments), jnp.nan)
 
 
-def meets(system: Moments, start: jax.Array, time: jax.Array, moments: jax.Array) -> jax.Array:
-    """Whether the contour agrees with the moments at `time` and at the two updates after it."""
-    found = transform(system, start, 3.0 * time.astype(start.dtype))
-    good = jnp.ones((), bool)
+def leap(system: Moments, way: Way) -> Way:
+    """By the contour, if it agrees with the moments at `time` and at the two updates after it."""
+    dtype = way.origin.dtype
+    time, left = way.time.astype(dtype), way.left.astype(dtype)
+    found = transform(system, way.origin, jnp.where(way.agrees, 2 * left, 3 * time))
+    moments, agrees = way.moments, jnp.ones((), bool)
     for later in range(3):
         expected = loss(system, moments, system.scored)
-        good &= jnp.abs(scored_at(found, (time + later).astype(start.dtype)) - expected) <= SEAM * expected
+        agrees &= jnp.abs(scored_at(found, time + later) - expected) <= SEAM * expected
         moments = update(system, moments)
-    return good
+    sure = (size_at(found, left) <= SURE * scored_at(found, left)) | (way.left < 2 * FEWEST)
+    far = jnp.where(sure, way.left, way.left // 2)
+    origin = jnp.where(way.agrees, moments_at(found, far.astype(dtype)), way.origin)
+    return way._replace(agrees=way.agrees | agrees, origin=origin, left=jnp.where(way.agrees, way.left - far, way.left))
 
 
 def walk(system: Moments, moments: jax.Array, steps: jax.Array, length: int | None = None) -> jax.Array:
@@ -226,22 +242,3 @@ def walk(system: Moments, moments: jax.Array, steps: jax.Array, length: int | No
 
     firsts = jnp.arange(0, length, BLOCK, dtype=steps.dtype)
     return jax.lax.scan(jax.checkpoint(some), moments, firsts)[0]
-
-
-def leap(system: Moments, start: jax.Array, steps: jax.Array) -> jax.Array:
-    """The moments after so many updates by the contour, from a start that is near enough for a sum as precise as the risk.
-
-    Where the risk has fallen too far, half of the way is gone first.
-    """
-
-    def nearer(carry: tuple[jax.Array, jax.Array], _: None) -> tuple[Any, None]:
-        return jax.lax.cond(carry[1] > 0, go, lambda moments, left: (moments, left), *carry), None
-
-    def go(moments: jax.Array, left: jax.Array) -> tuple[jax.Array, jax.Array]:
-        time = left.astype(moments.dtype)
-        found = transform(system, moments, 2 * time, NODES, RATIO)
-        sure = (size_at(found, time) <= SURE * scored_at(found, time)) | (left < 2 * FEWEST)
-        far = jnp.where(sure, left, left // 2)
-        return moments_at(found, far.astype(moments.dtype)), left - far
-
-    return jax.lax.scan(nearer, (start, steps), length=HALVES)[0][0]

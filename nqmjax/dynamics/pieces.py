@@ -39,7 +39,9 @@ def risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any
         return mean_field_risks_of_pieces(problem, optimizer, inverse_batch, steps)
     if problem.follows_loss:
         length = min(LONGEST, 2**levels) if isinstance(levels, int) else None
-        return risks_of_pieces_under_loss_noise(problem, optimizer, inverse_batch, jnp.asarray(steps).astype(jnp.uint32), length)
+        return risks_of_pieces_under_loss_noise(
+            problem, optimizer, inverse_batch, jnp.asarray(steps).astype(jnp.uint32), length
+        )
     steps, model = jnp.asarray(steps).astype(jnp.uint32), _model(problem, optimizer, steps)
 
     def bit(_: Any, carry: Any) -> Any:

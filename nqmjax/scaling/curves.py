@@ -117,9 +117,7 @@ def _templates(
     for name, template in templates.items():
         values = hyperparameters(template)
         templates[name] = template.replace(**{key: value for key, value in fixed.items() if key in values})
-        check_run(
-            problem, Preconditioned(templates[name], numeric("power", powers)), batch_size, asked="a comparison with bounds"
-        )
+        check_run(problem, Preconditioned(templates[name], numeric("power", powers)), batch_size, loss_noise=True)
         tuned = [key for key in values if key in TUNABLE and key not in fixed]
         require(bool(tuned), "fixed", ", ".join(fixed), f"nothing is left to tune of {name}")
     return templates
@@ -170,7 +168,7 @@ def _bounds(problem: NoisyQuadratic, batch_size: Any, target: float) -> xr.Datas
     """Updates that the Bayes bound and the flat-prior line leave at each batch size."""
     batches = np.atleast_1d(numeric("batch_size", batch_size))
     excess = float(target) - float(problem.irreducible)
-    flat = float(flat_prior_bound(problem, 1.0)) - float(problem.irreducible)
+    flat = np.nan if problem.follows_loss else float(flat_prior_bound(problem, 1.0)) - float(problem.irreducible)
     flat_prior = np.divide(flat, excess * batches, out=np.full(batches.shape, np.inf), where=excess > 0)
     plain = np.array_equal(problem.noise, problem.curvature)
     return xr.Dataset(

@@ -32,6 +32,7 @@ STARTS = 4  # local minima of the grid that are refined, for each batch size
 SAMPLES = 2**14  # points tried beside the grid where up to `FEW` curvatures matter for the target;
 FEW, MANY = 5, 20  # where `n` do, `(FEW / n)^2` times as many, and none beyond `MANY`
 SLOWED, FEW_STEPS = 4, 8  # every fourth sample is also tried slowed down, from 8 updates to as many as the grid takes
+SLOW, QUICK = ("momentum", "decay"), 0.97  # where oscillations are followed one by one, those above are tried later
 SAMPLE_STARTS = 12  # samples that are refined, for each batch size
 ROUNDS = 4, 9  # of boxes, before and after batch sizes exchange what they found; each halves the box
 BOX = np.linspace(-1.0, 1.0, 5)
@@ -100,7 +101,7 @@ def tune(
             found = search_lanes(problem, space.optimizer(points), repeated, targets, limits, "first", dtype, bar)
             return StepsToTarget(*(values[:, : batch.shape[1]] for values in found))
 
-        best, grid = _search(space, steps, batches, _samples(problem, target))
+        best, grid = _search(space, steps, batches, _samples(problem, target), problem.follows_loss)
     return _table(problem, space, target, best, grid)
 
 
@@ -159,9 +160,11 @@ class _Candidates:
         return cls(np.concatenate([part.points for part in parts]), np.concatenate([part.batch for part in parts]), found)
 
 
-def _search(space: Space, steps: Steps, batches: np.ndarray, samples: int) -> tuple[_Candidates, StepsToTarget]:
+def _search(
+    space: Space, steps: Steps, batches: np.ndarray, samples: int, one_by_one: bool
+) -> tuple[_Candidates, StepsToTarget]:
     """The best candidate of each batch size, and what the coarse grid found."""
-    coarse = _everywhere(steps, space.grid(2), batches, MAX_STEPS)
+    coarse = _quick_ones_first(space, steps, batches) if one_by_one else _everywhere(steps, space.grid(2), batches, MAX_STEPS)
     candidates = _starts(space, steps, batches, coarse, samples)
     first, second = ROUNDS
     width = space.spacing
@@ -177,6 +180,15 @@ def _search(space: Space, steps: Steps, batches: np.ndarray, samples: int) -> tu
     points = candidates.best(batches).points
     found = _everywhere(steps, points, batches, _limits(candidates.best(batches).found.steps, batches))
     return _Candidates.joined([candidates, *_by_batch(points, batches, found)]).best(batches), coarse
+
+
+def _quick_ones_first(space: Space, steps: Steps, batches: np.ndarray) -> StepsToTarget:
+    """What the coarse grid does where oscillations are followed one by one: none longer than runs without long ones take."""
+    points = space.grid(2)
+    slow = [axis.value(column) for axis, column in zip(space.axes, points.T, strict=True) if axis.name.split(".")[-1] in SLOW]
+    quick = points[np.all([values <= QUICK for values in slow], axis=0)] if slow else points
+    known = _everywhere(steps, quick, batches, MAX_STEPS).crossing.min(0)
+    return _everywhere(steps, points, batches, _limits(SLACK * known + 1, batches))
 
 
 def _everywhere(steps: Steps, points: np.ndarray, batches: np.ndarray, limit: Any) -> StepsToTarget:

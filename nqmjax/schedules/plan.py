@@ -28,7 +28,7 @@ from nqmjax._tools import (
     whole,
     write_atomically,
 )
-from nqmjax.dynamics import check_run, doublings, risks_of_pieces
+from nqmjax.dynamics import check_precision, check_run, doublings, risks_of_pieces
 from nqmjax.optimizers import Optimizer, check_optimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedules.exports import file_text, optax_schedule, ramp_text, torch_multiplier, whole_sizes
@@ -270,6 +270,7 @@ def run(problem: NoisyQuadratic, optimizer: Optimizer, plan: Plan, dtype: Any = 
     Source: Zhang et al. 2019, section 3.7.2, footnote 3 ("dynamic programming").
     """
     check_plan(problem, optimizer, plan, closures=True, loss_noise=True, asked="run")
+    check_precision(problem, dtype)
     settings = optimizer.replace(**plan.hyperparameters)
     steps = plan.steps if is_traced(plan.steps) else np.asarray(plan.steps, np.uint32)
     if is_traced(problem, settings, plan.batch_size, steps):

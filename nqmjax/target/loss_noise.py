@@ -5,17 +5,20 @@ Once the eigenvalues that swing are gone, the risk is a sum of real exponentials
 back that what has decayed since is no longer in its rounding. The risk is taken at 48 times in each, and where it is first
 seen at or below the target, bisection finds the update; a least value between two that are higher is searched for too.
 
-That no earlier update was missed is certain where the scored iterate is the one whose gradient is taken: see `certain`.
+Until the target is reached the loss is above it, and the noise at least `c + m target`: a run with that noise, of independent
+directions, arrives no later and is searched first (`frozen`). What it never reaches is never reached, and what takes it too
+long is not followed. Where an average is scored, the current loss is only known to be above the irreducible one.
 """
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqmjax.dynamics import Moments, Transform, abscissa, in_one_precision, loss, map_runs, moments_at, scored_at
-from nqmjax.dynamics import second_moments, transform, update
+from nqmjax.dynamics import Moments, in_one_precision, loss, map_runs, moments_at, scored_at, second_moments, transform, update
 from nqmjax.target.table import Status, StepsToTarget, crossing_time, rounding
 
 FEWEST = 48
@@ -52,17 +55,31 @@ class Passage(NamedTuple):
     settled: jax.Array  # whether nothing changes any more
 
 
-def loss_noise_search(problem: Any, optimizer: Any, batch_size: Any, target: Any, max_steps: Any) -> StepsToTarget:
-    """Steps of many lanes, see `search`; each batch size is a run of its own."""
+def loss_noise_search(
+    problem: Any, optimizer: Any, batch_size: Any, target: Any, max_steps: Any, plain: Callable[..., StepsToTarget]
+) -> StepsToTarget:
+    """Steps of many lanes, see `search`; each batch size is a run of its own. `plain` is `search` itself."""
     problem, optimizer, batch_size, target = in_one_precision((problem, optimizer, batch_size, target))
     column = jax.tree.map(lambda leaf: leaf[:, None], (optimizer, target))
     integer = jax.dtypes.canonicalize_dtype(jnp.int64)
 
     def lane(optimizer: Any, batch_size: Any, target: Any, max_steps: Any) -> StepsToTarget:
         system, start = second_moments(problem, optimizer, batch_size)
-        return first_passage(system, start, target, max_steps)
+        same = (system.current == system.scored).all()
+        lane = jax.tree.map(lambda leaf: leaf[None], (optimizer, batch_size[None], target, max_steps[None]))
+        bound = plain(frozen(problem, jnp.where(same, target, problem.irreducible)), *lane)
+        bound = jax.tree.map(lambda values: values[0, 0], bound)
+        found = first_passage(system, start, target, jnp.where(bound.status == Status.REACHED, max_steps, 0))
+        hopeless = (bound.status != Status.REACHED) & (found.status != Status.REACHED)
+        return jax.tree.map(lambda yes, no: jnp.where(hopeless, yes, no), bound, found)
 
     return map_runs(lane, column[0], batch_size, column[1], jnp.asarray(max_steps).astype(integer))
+
+
+def frozen(problem: Any, level: jax.Array) -> Any:
+    """The problem with the noise that it has at this loss."""
+    gain = 0.0 if problem.loss_noise is None else problem.loss_noise
+    return dataclasses.replace(problem, noise=problem.noise + gain * level, loss_noise=None, own_noise=None)
 
 
 def first_passage(system: Moments, start: jax.Array, target: jax.Array, max_steps: jax.Array) -> StepsToTarget:
@@ -131,7 +148,7 @@ class _Question(NamedTuple):
     def window(self, passage: Passage) -> Passage:
         """Through the window from `time` on; or a longer head, where the window does not begin as the head ends."""
         system, dtype = self.system, self.target.dtype
-        end = jnp.minimum(passage.time, 2**40) * WIDTH
+        end = jnp.minimum(passage.time, jnp.iinfo(passage.time.dtype).max // (2 * WIDTH)) * WIDTH
         found = transform(system, passage.at_origin, (end - passage.origin).astype(dtype))
 
         def risk_at(time: jax.Array) -> jax.Array:
@@ -151,7 +168,7 @@ class _Question(NamedTuple):
             steps=steps,
             before=risk_at(at - 1),
             after=risk_at(at),
-            settled=abscissa(system) * end.astype(dtype) < -FORGOTTEN,
+            settled=found.edge * end.astype(dtype) < -FORGOTTEN,
         )
         longer = passage._replace(head=2 * passage.head)
         return jax.tree.map(lambda yes, no: jnp.where(meets, yes, no), further, longer)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nqmjax._tools import check_steps, check_target, evaluate, is_traced
-from nqmjax.dynamics import build_model, check_run, check_shapes, without_idle_directions
+from nqmjax.dynamics import build_model, check_precision, check_run, check_shapes, without_idle_directions
 from nqmjax.optimizers import MeanFieldOptimizer, Optimizer
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.target.compiled import map_lanes
@@ -66,6 +66,7 @@ def steps_to_target(
     Source: the question is that of Zhang et al. 2019, section 3.7; the method is nqmjax's own.
     """
     check_run(problem, optimizer, batch_size, closures=True, loss_noise=True, asked="steps_to_target")
+    check_precision(problem, dtype)
     check_target(target)
     check_steps("max_steps", max_steps, MAX_STEPS)
     check_rule(problem, optimizer, rule)
@@ -115,7 +116,7 @@ def search(
         return mean_field_search(problem, optimizer, batch_size, target, max_steps)
     if problem.follows_loss:
         problem, optimizer, batch_size, target = jax.lax.stop_gradient((problem, optimizer, batch_size, target))
-        return loss_noise_search(problem, optimizer, batch_size, target, jnp.minimum(max_steps, MAX_STEPS))
+        return loss_noise_search(problem, optimizer, batch_size, target, jnp.minimum(max_steps, MAX_STEPS), search)
     integer = jax.dtypes.canonicalize_dtype(jnp.int64)
     walk = last_passage if stays else first_passage
 
