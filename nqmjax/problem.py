@@ -239,8 +239,8 @@ def _gain(loss_noise: Array, curvature: np.ndarray) -> np.ndarray | None:
 def least_squares(eigenvalues: Array, label_noise: float = 0.0, count: Array = None, initial: Array = 1.0) -> NoisyQuadratic:
     r"""Linear regression on Gaussian inputs, `L = 1/2 E (x . theta - y)^2`, exactly as a problem whose noise follows its loss.
 
-    The covariance of an example's gradient is `H tr(H S) + H S H + label_noise H` with `S = E theta theta^T`: in the
-    eigenbasis of `H = E x x^T` the loss noise is `2 h`, the own noise `h^2`, and the irreducible loss `label_noise / 2`.
+    An example's gradient has the covariance `H tr(H S) + H S H + label_noise H`, with `H = E x x^T`, `S = E theta theta^T`:
+    along an eigenvector the loss noise is `2 h`, the own noise `h^2`, and the irreducible loss is `label_noise / 2`.
 
     Args:
       eigenvalues: of the covariance of the inputs, shape `(n,)`.
@@ -264,22 +264,20 @@ def least_squares(eigenvalues: Array, label_noise: float = 0.0, count: Array = N
 
 
 FOLLOWED = "risk, risk_curve, stationary_risk, noise_edge, steps_to_target (rule 'first'), sweep, tune, run and monte_carlo"
-"""What can be asked of a problem whose noise follows the loss."""
 
 
 def check_problem(problem: NoisyQuadratic, asked: str = "this question", loss_noise: bool = False) -> None:
     """Raise `ValueError` for the first value of `problem` that no quadratic can have.
 
-    Noise that follows the loss is refused unless `loss_noise`: whatever rests on directions that are independent of each
-    other, on noise that only adds up, or on a risk affine in `1 / B`, would silently compute another model.
+    Noise that follows the loss is refused unless `loss_noise`: what rests on independent directions, or on noise that only
+    adds up, would silently compute another model.
     """
     if not isinstance(problem, NoisyQuadratic):  # told only then: the text of a large problem takes long
         raise ValueError(f"problem is {shown(problem)}: give one, for example power_law(10_000)")
     refuse_loss_noise(problem, asked, loss_noise)
     if is_traced(problem):
         return
-    followed = tuple(noise_of_the_run(problem))
-    names = ("curvature", "noise", "initial", *followed, "count")
+    names = ("curvature", "noise", "initial", *noise_of_the_run(problem), "count")
     for name in names:
         value = getattr(problem, name)
         remedy = "give a 1-D array; power_law and from_spectrum make them of anything"

@@ -72,13 +72,13 @@ def transform(system: Moments, start: jax.Array, longest: jax.Array, nodes: int 
     places, weights = (jnp.asarray(values, jnp.result_type(start, 1j)) for values in hyperbola(nodes, ratio))
     edge = abscissa(system)
     settles = edge * longest < -1
-    end = jax.lax.cond(settles, stationary_moments, lambda system: jnp.zeros_like(system.kick), system)
+    end: jax.Array = jax.lax.cond(settles, stationary_moments, lambda system: jnp.zeros_like(system.kick), system)
     s = jnp.where(settles, edge, jnp.maximum(edge, 0)) + places / longest
     moments, current, scored = response(system, start - end, s, jnp.where(settles, 0.0, 1.0))
     weights = weights / longest
     level = jnp.where(settles, system.irreducible, 0)
-    constants = end, *(level + (system.weight * read(p, end)).sum() for p in (system.current, system.scored))
-    return Transform(s, moments * weights[:, None], current * weights, scored * weights, constants, edge)
+    current_end, scored_end = (level + (system.weight * read(p, list(end))).sum() for p in (system.current, system.scored))
+    return Transform(s, moments * weights[:, None], current * weights, scored * weights, (end, current_end, scored_end), edge)
 
 
 def scored_at(found: Transform, t: jax.Array) -> jax.Array:

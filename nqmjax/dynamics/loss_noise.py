@@ -56,8 +56,8 @@ def noise_edge(problem: NoisyQuadratic, optimizer: LinearOptimizer) -> Any:
       ValueError: an argument is out of its range.
 
     >>> from nqmjax import SGD, least_squares
-    >>> noise_edge(least_squares([1.0, 0.5]), SGD([0.1, 1.0])).round(6)  # 1 + ah / 2 of Gaussian inputs, and more
-    array([0.132102, 2.154701])
+    >>> noise_edge(least_squares([1.0, 0.5]), SGD([0.1, 1.0])).round(6)
+    array([0.123858, 2.21525 ])
 
     Source: the renewal equation of the loss, see `nqmjax.dynamics.contour`.
     """
