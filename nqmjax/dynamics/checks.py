@@ -14,19 +14,19 @@ def check_run(
     optimizer: Optimizer,
     batch_size: Any,
     closures: bool = False,
+    periodic: bool = False,
     loss_noise: bool = False,
     asked: str = "this question",
 ) -> None:
     """Check what every question about a run is asked with.
 
-    `closures` where optimizers need not be linear, `loss_noise` where the noise of linear ones may follow the loss; `asked`
+    For `closures` and `periodic` see `check_linear`; `loss_noise` where the noise of linear ones may follow the loss; `asked`
     names the question where it may not.
     """
     linear = isinstance(optimizer, LinearOptimizer)
     check_problem(problem, asked if linear or not loss_noise else f"{asked} of {shown(optimizer)}", loss_noise and linear)
     check_optimizer(optimizer)
-    if not closures:
-        check_linear("this question", optimizer)
+    check_linear("this question", optimizer, closures, periodic)
     check_batch_size(batch_size)
 
 

@@ -180,7 +180,7 @@ def abscissa(system: Moments) -> jax.Array:
     """`s*`, to the left of which all is that the contour must enclose; negative where the run settles."""
     system = jax.lax.stop_gradient(system)
     coupled = (system.weight * system.gain + system.own > 0) & (system.kick != 0).any(0)
-    low, alone = jnp.where(coupled, system.growth, -jnp.inf).max(), system.growth.max()
+    low, alone = jnp.where(coupled, system.growth, -jnp.inf).max(), jnp.maximum(system.growth.max(), system.floor)
 
     def beyond(s: jax.Array) -> jax.Array:
         (kicked,) = solve(system.increment, jnp.expm1(s), [[f] for f in system.kick])

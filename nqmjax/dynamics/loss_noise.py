@@ -12,7 +12,7 @@ from nqmjax.dynamics.checks import check_run, check_shapes
 from nqmjax.dynamics.contour import TINY, moments_at, read, scored_at, settled_moments, size_at, solve, transform
 from nqmjax.dynamics.mean_field import map_runs
 from nqmjax.dynamics.model import in_one_precision
-from nqmjax.dynamics.moments import Moments, loss, second_moments, update
+from nqmjax.dynamics.moments import Moments, loss, second_moments, update_moments
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
 
@@ -132,7 +132,7 @@ def risk_curve_under_loss_noise(problem: Any, optimizer: Any, batch_size: Any, n
 
     def curve(optimizer: Any, batch_size: Any) -> jax.Array:
         system, start = second_moments(problem, optimizer, batch_size)
-        follow = lambda moments, _: (update(system, moments), loss(system, moments, system.scored))  # noqa: E731
+        follow = lambda moments, _: (update_moments(system, moments), loss(system, moments, system.scored))  # noqa: E731
         last, risks = jax.lax.scan(follow, start, length=num_steps)
         return jnp.append(risks, loss(system, last, system.scored))
 
@@ -223,7 +223,7 @@ def leap(system: Moments, way: Way) -> Way:
     for later in range(3):
         expected = loss(system, moments, system.scored)
         agrees &= jnp.abs(scored_at(found, time + later) - expected) <= SEAM * expected
-        moments = update(system, moments)
+        moments = update_moments(system, moments)
     sure = (size_at(found, left) <= SURE * scored_at(found, left)) | (way.left < 2 * FEWEST)
     far = jnp.where(sure, way.left, way.left // 2)
     origin = jnp.where(way.agrees, moments_at(found, far.astype(dtype)), way.origin)
@@ -233,11 +233,11 @@ def leap(system: Moments, way: Way) -> Way:
 def walk(system: Moments, moments: jax.Array, steps: jax.Array, length: int | None = None) -> jax.Array:
     """The moments after `steps` updates, one by one; with a static `length`, the most there are, differentiable."""
     if length is None:
-        return jax.lax.fori_loop(jnp.zeros_like(steps), steps, lambda _, moments: update(system, moments), moments)
+        return jax.lax.fori_loop(jnp.zeros_like(steps), steps, lambda _, moments: update_moments(system, moments), moments)
 
     def some(moments: jax.Array, first: jax.Array) -> tuple[jax.Array, None]:
         numbers = first + jnp.arange(min(length, BLOCK), dtype=steps.dtype)
-        follow = lambda moments, number: (jnp.where(number < steps, update(system, moments), moments), None)  # noqa: E731
+        follow = lambda moments, number: (jnp.where(number < steps, update_moments(system, moments), moments), None)  # noqa: E731
         return jax.lax.scan(follow, moments, numbers)
 
     firsts = jnp.arange(0, length, BLOCK, dtype=steps.dtype)

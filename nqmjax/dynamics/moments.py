@@ -41,6 +41,8 @@ class Moments(NamedTuple):
     """Logarithm of the largest eigenvalue of `I + E` that is positive, shape `(n,)`."""
     swing: jax.Array
     """Logarithm of the largest modulus of all others."""
+    floor: jax.Array
+    """0 where a start that is kept for ever adds an eigenvalue 1 of its own, as weight decay has it; else -inf."""
 
 
 def second_moments(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: Any) -> tuple[Moments, jax.Array]:
@@ -50,8 +52,9 @@ def second_moments(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_si
     weight = 0.5 * problem.count * problem.curvature
     gain = zero if problem.loss_noise is None else problem.loss_noise
     counts = (weight > 0) & (problem.initial + problem.noise + gain > 0)
-    start = jnp.where(counts, problem.initial, 0) * _products(jnp.zeros_like(system.kick).at[0].set(1))
-    growth, swing = (jnp.where(counts, logs, -jnp.inf) for logs in modes(system.increment))
+    start = jnp.where(counts, problem.initial, 0) * _products(system.start)
+    inner, whole = modes(system.increment[: system.moving, : system.moving]), modes(system.increment)
+    growth, swing = (jnp.where(counts, logs, -jnp.inf) for logs in (inner[0], whole[1]))
     increment, kick = _congruence(system.increment), _products(system.kick)
     decay = -jnp.eye(len(kick), dtype=kick.dtype)[:, :, None]
     moments = Moments(
@@ -66,6 +69,7 @@ def second_moments(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_si
         irreducible=problem.irreducible,
         growth=growth,
         swing=swing.max(),
+        floor=jnp.full_like(growth[0], 0.0 if system.moving < len(system.increment) else -jnp.inf),
     )
     return moments, start
 
@@ -93,7 +97,7 @@ def loss(system: Moments, moments: jax.Array, reader: jax.Array) -> jax.Array:
     return jnp.where(jnp.isnan(found), jnp.inf, found)
 
 
-def update(system: Moments, moments: jax.Array) -> jax.Array:
+def update_moments(system: Moments, moments: jax.Array) -> jax.Array:
     """The moments after one more update."""
     now = loss(system, moments, system.current)
     noise = system.noise + times(system.gain, now) + times(system.own, seen(system.current, moments))

@@ -6,8 +6,10 @@ from nqmjax._tools import exports
 
 if TYPE_CHECKING:
     from nqmjax.nonlinear.adaptive import Adam, AdamW, RMSprop
+    from nqmjax.nonlinear.catalogue import TEMPLATES, preconditioned
     from nqmjax.nonlinear.curvature_radius import HessianDiagonal, hessian_diagonal, scale_by_curvature_radius
     from nqmjax.nonlinear.discarding import discard_small_losses
+    from nqmjax.nonlinear.law import typical_start
     from nqmjax.nonlinear.layer_rates import scale_by_median_curvature, scale_by_percent_delta
     from nqmjax.nonlinear.monte_carlo import monte_carlo, precondition
     from nqmjax.nonlinear.signs import Lion, SignSGD
@@ -22,4 +24,5 @@ exports(
         "curvature_radius": ["scale_by_curvature_radius", "hessian_diagonal", "HessianDiagonal"],
         "discarding": ["discard_small_losses"],
     },
+    internal={"catalogue": ["TEMPLATES", "preconditioned"], "law": ["typical_start"]},
 )

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from nqmjax.nonlinear.law import NODES, Law, at_rest, gradient_law, mean_over_starts, mean_squares
+from nqmjax.nonlinear.leaps import Frozen, doubt, matrix
 from nqmjax.optimizers import MeanFieldOptimizer, static
 
 
@@ -22,8 +23,9 @@ class Adaptive(MeanFieldOptimizer):
     """What Adam and its kin share: all but the rate of an update and the pull of weight decay."""
 
     beta1 = beta2 = 0.0
-    basis: str = static(default="aligned")
-    nodes: int = static(default=NODES)
+    leaps = True
+    basis: str = static(default="aligned", choices=("aligned", "rotated"))
+    nodes: int = static(default=NODES, least=2)
 
     def start(self, problem: Any) -> Law:
         law = at_rest(problem, 1 if self.basis == "rotated" else self.nodes, momentum=True)
@@ -32,10 +34,7 @@ class Adaptive(MeanFieldOptimizer):
     def update(self, problem: Any, moments: Law, inverse_batch: Any, step: Any) -> Law:
         h, law = problem.curvature, moments
         mean, variance = gradient_law(problem, law, inverse_batch)
-        squares = mean**2 + variance
-        if self.basis == "rotated":
-            squares = (problem.count * mean_over_starts(squares)).sum(keepdims=True)[None] / problem.count.sum()
-        v = self.beta2 * law.v + (1 - self.beta2) * squares
+        v = self.beta2 * law.v + (1 - self.beta2) * self.shared(problem, mean**2 + variance)
         k = self.rate(v, step + 1)
         old, new, keep = self.beta1, 1 - self.beta1, 1 - self.pull()
         m, theta_m = old * law.m + new * mean, old * law.theta_m + new * h * law.theta_theta
@@ -50,6 +49,38 @@ class Adaptive(MeanFieldOptimizer):
             m_m=m_m,
             v=v,
         )
+
+    def leap(self, problem: Any, moments: Law, inverse_batch: Any, step: Any, level: Any) -> tuple[Law, jax.Array]:
+        count = 2.0 ** level.astype(problem.curvature.dtype)
+        first = self.frozen(problem, moments, inverse_batch, self.rate(moments.v, step))
+        half = self.moved(problem, moments, inverse_batch, first.over(level - 1))
+        middle = self.frozen(problem, moments, inverse_batch, self.rate(half.v, step + count / 2))
+        end = self.moved(problem, moments, inverse_batch, middle.over(level))
+        return end, doubt(first, middle, moments, end)
+
+    def frozen(self, problem: Any, law: Law, inverse_batch: Any, k: Any) -> Frozen:
+        """One update at the rate `k`."""
+        old, new, pull = self.beta1, 1 - self.beta1, self.pull()
+        size = 2 if isinstance(pull, float) and pull == 0 else 3
+        gain = new * problem.curvature
+        increment = [[-pull - k * gain, -k * old, pull], [gain, -new, 0.0], [0.0, 0.0, 0.0]]
+        variance = new**2 * problem.noise * inverse_batch
+        noise = [[k**2 * variance, -k * variance, 0.0], [-k * variance, variance, 0.0], [0.0, 0.0, 0.0]]
+        past = [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+        spread, noise, past = (matrix([row[:size] for row in rows[:size]], law.theta) for rows in (increment, noise, past))
+        return Frozen(k[None], spread, noise, past=past, before=jnp.zeros_like(law.theta), keep=jnp.asarray(self.beta2))
+
+    def moved(self, problem: Any, law: Law, inverse_batch: Any, frozen: Frozen) -> Law:
+        """The law after the updates of `frozen`."""
+        found, total = frozen.applied(law)
+        squares = (1 - self.beta2) * problem.curvature**2 * total + (1 - frozen.keep) * problem.noise * inverse_batch
+        return found._replace(v=frozen.keep * law.v + self.shared(problem, squares))
+
+    def shared(self, problem: Any, squares: Any) -> Any:
+        """Mean squares of the gradient as the coordinates see them, each its own or all the same."""
+        if self.basis == "aligned":
+            return squares
+        return (problem.count * mean_over_starts(squares)).sum(keepdims=True)[None] / problem.count.sum()
 
     def squares(self, moments: Law) -> jax.Array:
         return mean_squares(moments)

@@ -71,3 +71,9 @@ def gradient_law(problem: Any, law: Law, inverse_batch: Any) -> tuple[jax.Array,
     """Mean and variance of the gradient at each node."""
     h = problem.curvature
     return h * law.theta, h**2 * law.theta_theta + problem.noise * inverse_batch
+
+
+def typical_start(problem: Any) -> float:
+    """Root mean square of the start, directions weighted by their part in the risk: a unit of rates that are lengths."""
+    part = np.asarray(problem.count) * np.asarray(problem.curvature)
+    return float(np.sqrt((part * problem.initial).sum() / part.sum())) or 1.0

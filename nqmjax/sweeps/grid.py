@@ -61,7 +61,7 @@ def sweep(
 
     Source: Zhang et al. 2019, section 3.7.1.
     """
-    check_run(problem, optimizer, batch_size, closures=True, loss_noise=True, asked="sweep")
+    check_run(problem, optimizer, batch_size, closures=True, periodic=True, loss_noise=True, asked="sweep")
     check_target(target)
     check_search(problem, optimizer, max_steps, rule, dtype)
     names = hyperparameters(optimizer)

@@ -18,7 +18,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqmjax.dynamics import Moments, in_one_precision, loss, map_runs, moments_at, scored_at, second_moments, transform, update
+from nqmjax.dynamics import (
+    Moments,
+    in_one_precision,
+    loss,
+    map_runs,
+    moments_at,
+    scored_at,
+    second_moments,
+    transform,
+    update_moments,
+)
 from nqmjax.target.table import Status, StepsToTarget, crossing_time, rounding
 
 FEWEST = 48
@@ -131,7 +141,7 @@ class _Question(NamedTuple):
         return self.going_on(passage) & (passage.time < passage.head)
 
     def update(self, passage: Passage) -> Passage:
-        moments, time = update(self.system, passage.moments), passage.time + 1
+        moments, time = update_moments(self.system, passage.moments), passage.time + 1
         risk = loss(self.system, moments, self.system.scored)
         here = time == passage.head // WIDTH
         return passage._replace(
