@@ -11,7 +11,7 @@ import nqmjax as nq
 PROBLEM = nq.power_law(20, exponent=1.2, noise=0.05, loss_noise=1.0, irreducible=0.01)
 SUPPORTED = {
     *("risk", "risk_curve", "stationary_risk", "noise_edge", "steps_to_target", "sweep", "tune", "run", "monte_carlo"),
-    *("bayes_examples", "precondition"),  # a bound that holds, and curvature alone
+    *("bayes_examples", "precondition", "scaling.scaling_curves"),  # a bound that holds, curvature alone, tuned curves
 }
 """Functions of a problem that know noise that follows the loss; each has a test of its values."""
 
