@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from nqmjax._tools import check_values, is_traced, numeric, require, shown
+from nqmjax._tools import check_values, clear_round_off, is_traced, labels, logarithmic_bins, numeric, require, shown
 
 Array = Any
 """A number, a NumPy array or a JAX array."""
@@ -33,6 +33,8 @@ class NoisyQuadratic:
       initial: second moment `E theta_0^2` of the start, shape `(n,)`.
       count: number of directions that each group stands for, shape `(n,)`.
       irreducible: loss at the optimum, a scalar.
+      layer: name of the layer of each group, a tuple of `n` texts, or None where there is a single one. It is part of the
+        problem's type, not a leaf: JAX compiles for each layout.
 
     >>> problem = power_law(10_000)
     >>> float(problem.dim), round(float(problem.initial_risk), 4)
@@ -44,6 +46,7 @@ class NoisyQuadratic:
     initial: Array
     count: Array
     irreducible: Array = 0.0
+    layer: tuple[str, ...] | None = dataclasses.field(default=None, kw_only=True, metadata={"static": True})
 
     @property
     def dim(self) -> Array:
@@ -55,20 +58,28 @@ class NoisyQuadratic:
         """Risk `R_0` before the first update."""
         return self.irreducible + 0.5 * (self.count * self.curvature * self.initial).sum()
 
+    @property
+    def layers(self) -> tuple[list[str], np.ndarray]:
+        """Names of the layers, "" for a single one without a name, and the number among them of each group's."""
+        if self.layer is None:
+            return [""], np.zeros(self.curvature.size, dtype=np.int64)
+        number = {name: i for i, name in enumerate(dict.fromkeys(self.layer))}
+        return list(number), np.array([number[name] for name in self.layer])
+
     def quantize(self, bins: int) -> "NoisyQuadratic":
-        """Group directions of like curvature, keeping `dim`, `tr H`, `tr C` and the initial risk.
+        """Group directions of like curvature and of one layer, keeping `dim`, `tr H`, `tr C` and the initial risk.
 
         The bins are about equally wide in `log h`, as narrow as `bins` groups that are not empty allow. A group's
         curvature and noise are the means over its directions, its `initial` the curvature-weighted mean.
 
         Args:
-          bins: the largest number of groups of the result.
+          bins: the largest number of groups of the result, at least the number of layers.
 
         Returns:
           a `NoisyQuadratic` of at most `bins` groups; this problem if it has no more than that.
 
         Raises:
-          ValueError: `bins` is no whole number above 0.
+          ValueError: `bins` is no whole number above 0, or less than the number of layers.
 
         >>> small = power_law(10_000).quantize(100)
         >>> small.curvature.size, float(small.dim), bool(np.isclose(small.initial_risk, 4.8938, atol=1e-4))
@@ -77,7 +88,9 @@ class NoisyQuadratic:
         require(isinstance(bins, int | np.integer) and bins >= 1, "bins", bins, "give a whole number of groups, at least 1")
         if self.curvature.size <= bins:
             return self
-        groups = _bins(np.asarray(self.curvature), np.asarray(self.count), int(bins))
+        names, place = self.layers
+        require(bins >= len(names), "bins", bins, f"give at least one for each of the {len(names)} layers")
+        groups = logarithmic_bins(np.asarray(self.curvature), np.asarray(self.count), int(bins), place)
 
         def total(values: Array) -> np.ndarray:
             return np.bincount(groups, weights=np.asarray(values, dtype=np.float64))
@@ -85,12 +98,14 @@ class NoisyQuadratic:
         count, trace = total(self.count), total(self.count * self.curvature)
         excess = total(self.count * self.curvature * self.initial)
         plain = total(self.count * self.initial) / count
+        first = np.unique(groups, return_index=True)[1]
         return NoisyQuadratic(
             curvature=trace / count,
             noise=total(self.count * self.noise) / count,
             initial=np.divide(excess, trace, out=plain, where=trace > 0),
             count=count,
             irreducible=self.irreducible,
+            layer=None if self.layer is None else tuple(self.layer[i] for i in first),
         )
 
 
@@ -99,7 +114,13 @@ LARGEST = 10**8
 
 
 def power_law(
-    dim: int, exponent: float = 1.0, noise: Array = None, initial: Array = 1.0, irreducible: float = 0.0
+    dim: int,
+    exponent: float = 1.0,
+    noise: Array = None,
+    initial: Array = 1.0,
+    irreducible: float = 0.0,
+    *,
+    layer: Any = None,
 ) -> NoisyQuadratic:
     """The problem with curvature `h_i = i^-exponent`, `i = 1 .. dim`: `power_law(10_000)` is the paper's.
 
@@ -109,6 +130,7 @@ def power_law(
       noise: per-example gradient variance, a scalar or shape `(dim,)`; None sets it to the curvature (`C = H`).
       initial: `E theta_0^2`, a scalar or shape `(dim,)`.
       irreducible: loss at the optimum.
+      layer: names of the layers that the directions belong to, see `from_spectrum`.
 
     Raises:
       ValueError: an argument is not a number, has the wrong sign or the wrong length.
@@ -124,28 +146,21 @@ def power_law(
     scalar = decay.ndim == 0 and bool(np.isfinite(decay))
     require(scalar, "exponent", exponent, "give a finite number")
     return from_spectrum(
-        np.arange(1.0, int(size) + 1.0) ** -float(decay), noise=noise, initial=initial, irreducible=irreducible
+        np.arange(1.0, int(size) + 1.0) ** -float(decay), noise=noise, initial=initial, irreducible=irreducible, layer=layer
     )
 
-
-ROUND_OFF = 1e-6
-"""Eigenvalues below 0 by less than this share of the largest are what round-off leaves of a 0."""
 
 SIGNS = "give finite values that are not negative: set them to 0 (clip), or measure the Gauss-Newton matrix, which has none"
 
 
-def clear_round_off(eigenvalues: np.ndarray) -> np.ndarray:
-    """The eigenvalues with 0 for those that round-off has moved below it.
-
-    >>> clear_round_off(np.array([2.0, -1e-9, -1.0]))
-    array([ 2.,  0., -1.])
-    """
-    largest = np.max(np.abs(eigenvalues), where=np.isfinite(eigenvalues), initial=0.0)
-    return np.where((eigenvalues < 0) & (eigenvalues >= -ROUND_OFF * largest), 0.0, eigenvalues)
-
-
 def from_spectrum(
-    eigenvalues: Array, count: Array = None, noise: Array = None, initial: Array = 1.0, irreducible: float = 0.0
+    eigenvalues: Array,
+    count: Array = None,
+    noise: Array = None,
+    initial: Array = 1.0,
+    irreducible: float = 0.0,
+    *,
+    layer: Any = None,
 ) -> NoisyQuadratic:
     """A problem from given eigenvalues, sorted so that the largest comes first.
 
@@ -156,9 +171,12 @@ def from_spectrum(
       noise: per-example gradient variance, a scalar or shape `(n,)`; None sets it to the curvature (`C = H`).
       initial: `E theta_0^2`, a scalar or shape `(n,)`.
       irreducible: loss at the optimum, not negative.
+      layer: name of the layer that each eigenvalue belongs to, a text or a whole number or shape `(n,)`; None is a single one.
+        Layers matter to methods whose rate follows a norm, and to `strides`.
 
     Raises:
-      ValueError: a value is negative, NaN or infinite, all eigenvalues are 0, a count is not positive, or lengths differ.
+      ValueError: a value is negative, NaN or infinite, all eigenvalues are 0, a count is not positive, a layer has no name, or
+        lengths differ.
 
     >>> from_spectrum([0.1, 1.0], count=[90, 10]).curvature
     array([1. , 0.1])
@@ -184,8 +202,10 @@ def from_spectrum(
     loss = numeric("irreducible", irreducible)
     require(loss.ndim == 0, "the shape of irreducible", loss.shape, "give one number")
     order = np.argsort(-curvature, kind="stable")
+    names = None if layer is None else labels("layer", layer, curvature.size)
     curvature, noise, initial, count = (np.broadcast_to(v, curvature.shape)[order] for v in columns.values())
-    problem = NoisyQuadratic(curvature, noise, initial, count, float(loss))
+    ordered = None if names is None else tuple(names[i] for i in order)
+    problem = NoisyQuadratic(curvature, noise, initial, count, float(loss), layer=ordered)
     check_problem(problem)
     return problem
 
@@ -203,6 +223,10 @@ def check_problem(problem: NoisyQuadratic) -> None:
         require(isinstance(value, np.ndarray | jax.Array), name, value, remedy)
     shapes = {np.shape(getattr(problem, name)) for name in names}
     require(len(shapes) == 1 and len(next(iter(shapes))) == 1, "the shapes of the problem", shapes, "give equal 1-D arrays")
+    if problem.layer is not None:
+        given = isinstance(problem.layer, tuple) and len(problem.layer) == np.size(problem.curvature)
+        remedy = "give a tuple of names, one for each group; power_law and from_spectrum make it of anything"
+        require(given and all(isinstance(name, str) for name in problem.layer), "layer", problem.layer, remedy)
     for name in names[:3]:
         values = numeric(name, getattr(problem, name))
         check_values(name, values, np.isfinite(values) & (values >= 0), "give finite values that are not negative")
@@ -210,40 +234,3 @@ def check_problem(problem: NoisyQuadratic) -> None:
     check_values("count", count, np.isfinite(count) & (count > 0), "give positive numbers of directions")
     least = numeric("irreducible", problem.irreducible)
     require(least.ndim == 0 and bool(0 <= least < np.inf), "irreducible", problem.irreducible, "give a finite loss, 0 or more")
-
-
-CROWD = 0.2
-"""Weight of the share of directions against `log h` in the width of a bin."""
-
-
-def _bins(curvature: np.ndarray, count: np.ndarray, bins: int) -> np.ndarray:
-    """Number of the group of each direction, none empty; directions without curvature have one of their own.
-
-    The groups are equally wide in `log h / range of log h + CROWD * share of the directions above h`: the slow
-    directions, of which there are many, decide the end of a run and want narrower bins than the few fast ones.
-    """
-    flat = curvature == 0
-    if bins == 1 or flat.all():
-        return np.zeros(curvature.size, dtype=np.int64)
-    order = np.argsort(-curvature, kind="stable")
-    share = np.empty(curvature.size)
-    share[order] = np.cumsum(count[order]) / count.sum()
-    depth = np.log(curvature.max()) - np.log(np.where(flat, curvature.max(), curvature))
-    place = depth / (depth.max() or 1.0) + CROWD * share
-    low, high = place[~flat].min(), place[~flat].max()
-    place = (place - low) / ((high - low) or 1.0)
-
-    def groups(divisions: int) -> np.ndarray:
-        return np.where(flat, divisions, np.minimum(place * divisions, divisions - 1).astype(np.int64))
-
-    def filled(divisions: int) -> int:
-        return np.unique(groups(divisions)).size
-
-    few = bins - int(flat.any())
-    many = 2 * few
-    while filled(many) <= bins and many < 2**40:
-        few, many = many, 2 * many
-    while many - few > 1:
-        middle = (few + many) // 2
-        few, many = (middle, many) if filled(middle) <= bins else (few, middle)
-    return np.unique(groups(few), return_inverse=True)[1]

@@ -23,6 +23,7 @@ NUMBER = [None, "a", math.nan, RAGGED, {}]
 POSITIVE = [*NUMBER, -1.0]
 COUNT = [*NUMBER, -1, 1.5, math.inf]
 WORD = [None, "nonsense", 3]
+NAMES = ["", RAGGED, 1.5, {}, ["a"], ["a", "b", "c", "d"]]
 PATH = [None, 3, b"x.csv", ["x.csv"], "no such folder/x.csv", "no.such.suffix", "zero\0byte.csv"]
 
 ON_PROBLEM = {"problem": (PROBLEM, THING), "optimizer": (METHOD, THING)}
@@ -64,6 +65,7 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "noise": (1.0, ["a", math.nan, RAGGED, -1.0, [1.0, 2.0], {}]),
             "initial": (1.0, [*POSITIVE, [1.0, 2.0]]),
             "irreducible": (0.0, [*POSITIVE, math.inf, [0.0]]),
+            "layer": ("a", NAMES),
         },
     ),
     "from_spectrum": (
@@ -74,6 +76,7 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "noise": ([1.0, 2.0], ["a", math.nan, RAGGED, -1.0, [1.0, 2.0, 3.0]]),
             "initial": ([1.0, 2.0], [*POSITIVE, [1.0, 2.0, 3.0]]),
             "irreducible": (0.0, [*POSITIVE, math.inf]),
+            "layer": (["a", "b"], NAMES),
         },
     ),
     "read_spectrum": (nq.read_spectrum, {"path": ("x.csv", PATH)}),
@@ -85,6 +88,7 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "initial": ([1.0, 1.0], [*POSITIVE, [1.0, 2.0, 3.0]]),
             "count": ([1.0, 1.0], [*POSITIVE, 0.0, [1.0, 0.0]]),
             "irreducible": (0.0, [*POSITIVE, math.inf]),
+            "layer": (("a", "b"), ["ab", 3, ["a", "b"], ("a",), ("a", 1)]),
         },
     ),
     "SGD": (used(nq.SGD), {"learning_rate": (0.1, HYPER)}),

@@ -200,7 +200,8 @@ def _single_directions(problem: NoisyQuadratic) -> NoisyQuadratic:
     """The same problem with every group written out as directions of count 1."""
     count = np.asarray(problem.count).astype(np.int64)
     curvature, noise, initial = (np.repeat(v, count) for v in (problem.curvature, problem.noise, problem.initial))
-    return NoisyQuadratic(curvature, noise, initial, np.ones(count.sum()), problem.irreducible)
+    layer = problem.layer and tuple(np.repeat(problem.layer, count).tolist())
+    return NoisyQuadratic(curvature, noise, initial, np.ones(count.sum()), problem.irreducible, layer=layer)
 
 
 def _finite_or_inf(values: np.ndarray) -> np.ndarray:

@@ -95,7 +95,13 @@ def describe_problem(problem: NoisyQuadratic) -> str:
         spectrum = f"power law, curvature i^-{exponent:.6g} of {directions}"
     losses = f"loss {float(problem.initial_risk):.4g} at the start"
     losses += f", {float(problem.irreducible):.4g} at the optimum" if problem.irreducible else ""
-    return "; ".join([spectrum, _noise_text(problem), _start_text(problem), losses])
+    return "; ".join([spectrum, *_layers_text(problem), _noise_text(problem), _start_text(problem), losses])
+
+
+def _layers_text(problem: NoisyQuadratic) -> list[str]:
+    """The names of the layers, where there are layers, or how many there are."""
+    names = problem.layers[0] if problem.layer else []
+    return [f"{len(names)} layers" + (f": {', '.join(names)}" if len(names) <= MOST_NAMES else "")] if names else []
 
 
 def _noise_text(problem: NoisyQuadratic) -> str:
@@ -119,6 +125,9 @@ def _start_text(problem: NoisyQuadratic) -> str:
         return f"start of mean square {high:.4g} per direction"
     return f"start of mean square {low:.4g} to {high:.4g}"
 
+
+MOST_NAMES = 6
+"""Layers whose names are told."""
 
 MOST_GROUPS = 10_000
 """Groups that are compared with a power law; more are merged with their neighbours."""
