@@ -8,7 +8,7 @@ The way of the data, with the names in the order in which one meets them:
     dynamics     risk (any number of steps at once), risk_curve (every step), stationary_risk, spectral_radius, stability_edge
     questions    steps_to_target, sweep, tune
     bounds       bayes_bound, flat_prior_bound, bayes_examples
-    batch size   critical_batch_size, noise_scale, regimes; read_observed
+    batch size   critical_batch_size, noise_scale, regimes; strides (of gradients and updates); read_observed
     plans        Plan, run; optimize_schedule, steps_to_target_with_schedule
     by sampling  monte_carlo, with any optax optimizer; precondition
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from nqmjax.nonlinear import Adam, AdamW, Lion, RMSprop, SignSGD, monte_carlo, precondition
     from nqmjax.optimizers import QHM, SGD, Averaged, HeavyBall, LinearOptimizer, Nesterov, Preconditioned
     from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
-    from nqmjax.scaling import critical_batch_size, noise_scale, read_observed, regimes, tune
+    from nqmjax.scaling import critical_batch_size, noise_scale, read_observed, regimes, strides, tune
     from nqmjax.schedules import Plan, optimize_schedule, run, steps_to_target_with_schedule
     from nqmjax.spectrum_files import read_spectrum
     from nqmjax.sweeps import sweep
@@ -57,7 +57,7 @@ exports(
         "dynamics": ["risk", "risk_curve", "stationary_risk", "spectral_radius", "stability_edge"],
         "target": ["steps_to_target", "StepsToTarget", "Status"],
         "sweeps": ["sweep"],
-        "scaling": ["tune", "critical_batch_size", "noise_scale", "regimes", "read_observed"],
+        "scaling": ["tune", "critical_batch_size", "noise_scale", "regimes", "read_observed", "strides"],
         "schedules": ["Plan", "run", "optimize_schedule", "steps_to_target_with_schedule"],
         "bounds": ["bayes_bound", "flat_prior_bound", "bayes_examples"],
         "nonlinear": ["Adam", "AdamW", "RMSprop", "SignSGD", "Lion", "monte_carlo", "precondition"],

@@ -301,6 +301,13 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
         nq.regimes,
         {"curve": (CURVE, [None, "a", 3.0, [1], ([1.0], [1.0, 2.0])]), "tolerance": (0.1, [*POSITIVE, 0.0])},
     ),
+    "strides": (
+        nq.strides,
+        ON_PROBLEM
+        | {"batch_size": (4, [*NUMBER, 0.5, 0, -1, math.inf, [[4.0]]]), "steps": (2, [*COUNT, 0])}
+        | {"dataset_size": (64, [*[bad for bad in POSITIVE if bad is not None], 3, math.inf])}
+        | DTYPE,
+    ),
     "monte_carlo": (
         nq.monte_carlo,
         {

@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nqmjax.nonlinear.law import NODES, Law, at_rest, gradient_law, mean_over_starts, mean_squares
-from nqmjax.optimizers import MeanFieldOptimizer, static
+from nqmjax.nonlinear.law import NODES, Law, absolute, at_rest, gradient_law, mean_over_starts, mean_squares, stride_of
+from nqmjax.optimizers import MeanFieldOptimizer, Stride, static
 
 
 class Adaptive(MeanFieldOptimizer):
@@ -30,29 +30,41 @@ class Adaptive(MeanFieldOptimizer):
         return law._replace(v=jnp.zeros((1, 1), law.theta.dtype) if self.basis == "rotated" else law.m)
 
     def update(self, problem: Any, moments: Law, inverse_batch: Any, step: Any) -> Law:
-        h, law = problem.curvature, moments
+        law, keep = moments, 1 - self.pull()
+        after, k = self._momentum(problem, law, inverse_batch, step)
+        theta_theta = keep**2 * law.theta_theta - 2 * keep * k * after.theta_m + k**2 * after.m_m
+        return after._replace(
+            theta=keep * law.theta + (1 - keep) * law.start - k * after.m,
+            theta_theta=jnp.maximum(theta_theta, 0),  # rounding
+            theta_m=keep * after.theta_m - k * after.m_m,
+        )
+
+    def _momentum(self, problem: Any, law: Law, inverse_batch: Any, step: Any) -> tuple[Law, Any]:
+        """The law with its new momentum and mean square, the parameter still where it was, and the factor on the momentum."""
+        h = problem.curvature
         mean, variance = gradient_law(problem, law, inverse_batch)
         squares = mean**2 + variance
         if self.basis == "rotated":
             squares = (problem.count * mean_over_starts(squares)).sum(keepdims=True)[None] / problem.count.sum()
         v = self.beta2 * law.v + (1 - self.beta2) * squares
-        k = self.rate(v, step + 1)
-        old, new, keep = self.beta1, 1 - self.beta1, 1 - self.pull()
-        m, theta_m = old * law.m + new * mean, old * law.theta_m + new * h * law.theta_theta
-        m_m = old**2 * law.m_m + 2 * old * new * h * law.theta_m + new**2 * variance
-        theta_theta = keep**2 * law.theta_theta - 2 * keep * k * theta_m + k**2 * m_m
-        return Law(
-            start=law.start,
-            theta=keep * law.theta + (1 - keep) * law.start - k * m,
-            theta_theta=jnp.maximum(theta_theta, 0),  # rounding
-            m=m,
-            theta_m=keep * theta_m - k * m_m,
-            m_m=m_m,
+        old, new = self.beta1, 1 - self.beta1
+        after = law._replace(
+            m=old * law.m + new * mean,
+            theta_m=old * law.theta_m + new * h * law.theta_theta,
+            m_m=old**2 * law.m_m + 2 * old * new * h * law.theta_m + new**2 * variance,
             v=v,
         )
+        return after, self.rate(v, step + 1)
 
     def squares(self, moments: Law) -> jax.Array:
         return mean_squares(moments)
+
+    def stride(self, problem: Any, moments: Law, inverse_batch: Any, step: Any) -> Stride:
+        after, k = self._momentum(problem, moments, inverse_batch, step)
+        pull = self.pull()
+        mean = -k * after.m - pull * (moments.theta - moments.start)
+        variance = k**2 * after.m_m + 2 * pull * k * after.theta_m + pull**2 * moments.theta_theta
+        return stride_of(problem, moments, inverse_batch, absolute(mean, variance)[0], -k * (1 - self.beta1))
 
     def rate(self, v: Any, steps: Any) -> Any:
         """Factor on the momentum in update number `steps`."""

@@ -1,26 +1,12 @@
-r"""Sign descent and Lion: every update has one length, and the sign of a Gaussian has moments in closed form.
-
-For `u` of mean `mu` and variance `sigma^2`, `E sign(u) = erf(mu / (sqrt(2) sigma))`, and by Stein's lemma
-`Cov(x, sign(u)) = Cov(x, u) (2 / sigma) phi(mu / sigma)` for any `x` that is jointly Gaussian with it.
-"""
+"""Sign descent and Lion: every update has one length, and the sign of a Gaussian has moments in closed form."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from nqmjax.nonlinear.law import NODES, Law, at_rest, gradient_law, mean_squares
-from nqmjax.optimizers import MeanFieldOptimizer, static
-
-
-def sign_law(mean: Any, variance: Any) -> tuple[jax.Array, jax.Array]:
-    """`E sign(u)`, and the factor that makes `Cov(x, u)` into `Cov(x, sign(u))`."""
-    deviation = jnp.sqrt(variance)
-    certain = deviation == 0
-    score = mean / jnp.where(certain, 1, deviation)
-    expected = jnp.where(certain, jnp.sign(mean), jax.scipy.special.erf(score / jnp.sqrt(2.0).astype(score.dtype)))
-    density = jnp.exp(-(score**2) / 2) * (2 / jnp.pi) ** 0.5
-    return expected, jnp.where(certain, 0, density / jnp.where(certain, 1, deviation))
+from nqmjax.nonlinear.law import NODES, Law, at_rest, gradient_law, mean_over_starts, mean_squares, sign_law, stride_of
+from nqmjax.optimizers import MeanFieldOptimizer, Stride, static
 
 
 class SignSGD(MeanFieldOptimizer):
@@ -61,6 +47,11 @@ class SignSGD(MeanFieldOptimizer):
     def squares(self, moments: Law) -> jax.Array:
         return mean_squares(moments)
 
+    def stride(self, problem: Any, moments: Law, inverse_batch: Any, step: Any) -> Stride:
+        expected, factor = sign_law(*gradient_law(problem, moments, inverse_batch))
+        update = _length(self, moments, expected, factor * problem.curvature * moments.theta_theta)
+        return stride_of(problem, moments, inverse_batch, update, -self.learning_rate * factor)
+
 
 class Lion(MeanFieldOptimizer):
     r"""Lion, `theta' = theta - a (sign(beta1 m + (1 - beta1) g) + lambda w)`, `m' = beta2 m + (1 - beta2) g` (`optax.lion`).
@@ -91,11 +82,7 @@ class Lion(MeanFieldOptimizer):
     def update(self, problem: Any, moments: Law, inverse_batch: Any, step: Any) -> Law:
         h, law, a = problem.curvature, moments, self.learning_rate
         mean, variance = gradient_law(problem, law, inverse_batch)
-        old, new = self.beta1, 1 - self.beta1
-        u = old * law.m + new * mean
-        theta_u, m_u = old * law.theta_m + new * h * law.theta_theta, old * law.m_m + new * h * law.theta_m
-        g_u = old * h * law.theta_m + new * variance
-        expected, factor = sign_law(u, old * m_u + new * g_u)
+        expected, factor, theta_u, m_u, g_u = self._signs(problem, law, inverse_batch)
         keep, spread = 1 - a * self.weight_decay, a**2 * (1 - expected**2)
         theta_theta = keep**2 * law.theta_theta - 2 * keep * a * factor * theta_u + spread
         old, new = self.beta2, 1 - self.beta2
@@ -110,3 +97,22 @@ class Lion(MeanFieldOptimizer):
 
     def squares(self, moments: Law) -> jax.Array:
         return mean_squares(moments)
+
+    def stride(self, problem: Any, moments: Law, inverse_batch: Any, step: Any) -> Stride:
+        expected, factor, theta_u, _, _ = self._signs(problem, moments, inverse_batch)
+        update = _length(self, moments, expected, factor * theta_u)
+        return stride_of(problem, moments, inverse_batch, update, -self.learning_rate * factor * (1 - self.beta1))
+
+    def _signs(self, problem: Any, law: Law, inverse_batch: Any) -> tuple[jax.Array, ...]:
+        """`sign_law` of `u`, the mixture of momentum and gradient, and the covariances with it of parameter and both."""
+        h, old, new = problem.curvature, self.beta1, 1 - self.beta1
+        mean, variance = gradient_law(problem, law, inverse_batch)
+        theta_u, m_u = old * law.theta_m + new * h * law.theta_theta, old * law.m_m + new * h * law.theta_m
+        g_u = old * h * law.theta_m + new * variance
+        return *sign_law(old * law.m + new * mean, old * m_u + new * g_u), theta_u, m_u, g_u
+
+
+def _length(optimizer: SignSGD | Lion, law: Law, expected: Any, covariance: Any) -> jax.Array:
+    """`E|a (sign(u) + lambda w)|` while `lambda |w|` is below 1, of the covariance of `theta` and `sign(u)`."""
+    pull = mean_over_starts(expected * (law.theta - law.start) + covariance)
+    return optimizer.learning_rate * (1 + optimizer.weight_decay * pull)

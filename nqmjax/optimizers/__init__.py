@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from nqmjax.optimizers.catalogue import TEMPLATES
     from nqmjax.optimizers.declaration import check_linear, check_optimizer
     from nqmjax.optimizers.description import describe, describe_problem, provenance
-    from nqmjax.optimizers.mean_field import MeanFieldOptimizer
+    from nqmjax.optimizers.mean_field import MeanFieldOptimizer, Stride
     from nqmjax.optimizers.methods import QHM, SGD, HeavyBall, Nesterov
     from nqmjax.optimizers.wrappers import Averaged, Preconditioned
 
@@ -24,7 +24,7 @@ exports(
         "base": ["LinearSystem", "Optimizer", "hyperparameters", "linear_system", "static"],
         "catalogue": ["TEMPLATES"],
         "declaration": ["check_linear", "check_optimizer"],
-        "mean_field": ["MeanFieldOptimizer"],
+        "mean_field": ["MeanFieldOptimizer", "Stride"],
         "description": ["describe", "describe_problem", "provenance"],
     },
 )

@@ -139,12 +139,14 @@ class LinearOptimizer(Optimizer):
 class LinearSystem(NamedTuple):
     """`x' = (I + increment) x + kick xi`, `theta = read . x`, `x_0 = theta_0 (1, 0, ..)` for `m` state variables.
 
-    `increment` has shape `(m, m) + S + (n,)`, `kick` and `read` have `(m,) + S + (n,)`.
+    `increment` has shape `(m, m) + S + (n,)`, `kick` and `read` have `(m,) + S + (n,)`, and so has `parameter`, which reads
+    the parameter at which gradients are taken.
     """
 
     increment: jax.Array
     kick: jax.Array
     read: jax.Array
+    parameter: jax.Array
 
 
 def linear_system(optimizer: LinearOptimizer, curvature: Any, shape: tuple[int, ...] = ()) -> LinearSystem:
@@ -178,6 +180,7 @@ def linear_system(optimizer: LinearOptimizer, curvature: Any, shape: tuple[int, 
         increment=jnp.stack([coordinates(optimizer.change(x, scale * curvature * x[0])) for x in basis], axis=1),
         kick=coordinates(optimizer.change(tuple(0.0 for _ in start), scale)),
         read=stack(optimizer.read(x) for x in basis),
+        parameter=stack(x[0] for x in basis),
     )
 
 
