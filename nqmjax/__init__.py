@@ -4,11 +4,11 @@ The way of the data, with the names in the order in which one meets them:
 
     problem      NoisyQuadratic, power_law, from_spectrum, read_spectrum; problem.quantize
     optimizer    SGD, HeavyBall, Nesterov, QHM; the wrappers Preconditioned and Averaged; LinearOptimizer for your own;
-                 by a closure Adam, AdamW, RMSprop, SignSGD, Lion
+                 by a closure Adam, AdamW, RMSprop, SignSGD, Lion; NormalizedSGD, ClippedSGD, LARS, LAMB
     dynamics     risk (any number of steps at once), risk_curve (every step), stationary_risk, spectral_radius, stability_edge
     questions    steps_to_target, sweep, tune
     bounds       bayes_bound, flat_prior_bound, bayes_examples
-    batch size   critical_batch_size, noise_scale, regimes; strides (of gradients and updates); read_observed
+    batch size   critical_batch_size, noise_scale, regimes; strides, participation; read_observed
     plans        Plan, run; optimize_schedule, steps_to_target_with_schedule
     by sampling  monte_carlo, with any optax optimizer; precondition
 
@@ -37,7 +37,20 @@ if TYPE_CHECKING:
     from nqmjax import cli, dynamics, figures, nonlinear, optimizers, runs, scaling, schedules, sweeps, target
     from nqmjax.bounds import bayes_bound, bayes_examples, flat_prior_bound
     from nqmjax.dynamics import risk, risk_curve, spectral_radius, stability_edge, stationary_risk
-    from nqmjax.nonlinear import Adam, AdamW, Lion, RMSprop, SignSGD, monte_carlo, precondition
+    from nqmjax.nonlinear import (
+        LAMB,
+        LARS,
+        Adam,
+        AdamW,
+        ClippedSGD,
+        Lion,
+        NormalizedSGD,
+        RMSprop,
+        SignSGD,
+        monte_carlo,
+        participation,
+        precondition,
+    )
     from nqmjax.optimizers import QHM, SGD, Averaged, HeavyBall, LinearOptimizer, Nesterov, Preconditioned
     from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
     from nqmjax.scaling import critical_batch_size, noise_scale, read_observed, regimes, strides, tune
@@ -60,7 +73,20 @@ exports(
         "scaling": ["tune", "critical_batch_size", "noise_scale", "regimes", "read_observed", "strides"],
         "schedules": ["Plan", "run", "optimize_schedule", "steps_to_target_with_schedule"],
         "bounds": ["bayes_bound", "flat_prior_bound", "bayes_examples"],
-        "nonlinear": ["Adam", "AdamW", "RMSprop", "SignSGD", "Lion", "monte_carlo", "precondition"],
+        "nonlinear": [
+            "Adam",
+            "AdamW",
+            "RMSprop",
+            "SignSGD",
+            "Lion",
+            "NormalizedSGD",
+            "ClippedSGD",
+            "LARS",
+            "LAMB",
+            "participation",
+            "monte_carlo",
+            "precondition",
+        ],
     },
     packages=["optimizers", "dynamics", "target", "nonlinear", "sweeps", "schedules", "scaling", "runs", "figures", "cli"],
 )

@@ -14,7 +14,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nqmjax.nonlinear.law import NODES, Law, absolute, at_rest, gradient_law, mean_over_starts, mean_squares, stride_of
+from nqmjax.nonlinear.law import (
+    NODES,
+    Law,
+    absolute,
+    at_rest,
+    gathered,
+    gradient_law,
+    layer_totals,
+    mean_over_starts,
+    mean_squares,
+    moved,
+    stride_of,
+)
 from nqmjax.optimizers import MeanFieldOptimizer, Stride, static
 
 
@@ -27,44 +39,33 @@ class Adaptive(MeanFieldOptimizer):
 
     def start(self, problem: Any) -> Law:
         law = at_rest(problem, 1 if self.basis == "rotated" else self.nodes, momentum=True)
-        return law._replace(v=jnp.zeros((1, 1), law.theta.dtype) if self.basis == "rotated" else law.m)
+        return law._replace(v=law.m)
 
     def update(self, problem: Any, moments: Law, inverse_batch: Any, step: Any) -> Law:
-        law, keep = moments, 1 - self.pull()
-        after, k = self._momentum(problem, law, inverse_batch, step)
-        theta_theta = keep**2 * law.theta_theta - 2 * keep * k * after.theta_m + k**2 * after.m_m
-        return after._replace(
-            theta=keep * law.theta + (1 - keep) * law.start - k * after.m,
-            theta_theta=jnp.maximum(theta_theta, 0),  # rounding
-            theta_m=keep * after.theta_m - k * after.m_m,
-        )
+        after, rate = self._momentum(problem, moments, inverse_batch, step)
+        return moved(after, rate, self.pull())
 
     def _momentum(self, problem: Any, law: Law, inverse_batch: Any, step: Any) -> tuple[Law, Any]:
         """The law with its new momentum and mean square, the parameter still where it was, and the factor on the momentum."""
-        h = problem.curvature
         mean, variance = gradient_law(problem, law, inverse_batch)
         squares = mean**2 + variance
-        if self.basis == "rotated":
-            squares = (problem.count * mean_over_starts(squares)).sum(keepdims=True)[None] / problem.count.sum()
+        if self.basis == "rotated":  # within each layer
+            squares = layer_totals(problem, mean_over_starts(squares)) / layer_totals(problem, jnp.ones_like(problem.count))
+            squares = squares[None]
         v = self.beta2 * law.v + (1 - self.beta2) * squares
-        old, new = self.beta1, 1 - self.beta1
-        after = law._replace(
-            m=old * law.m + new * mean,
-            theta_m=old * law.theta_m + new * h * law.theta_theta,
-            m_m=old**2 * law.m_m + 2 * old * new * h * law.theta_m + new**2 * variance,
-            v=v,
-        )
-        return after, self.rate(v, step + 1)
+        after = gathered(problem, law, inverse_batch, self.beta1, 1 - self.beta1)._replace(v=v)
+        rate = self.rate(v, step + 1)
+        return after, rate * self.trust(problem, after, rate)
 
     def squares(self, moments: Law) -> jax.Array:
         return mean_squares(moments)
 
     def stride(self, problem: Any, moments: Law, inverse_batch: Any, step: Any) -> Stride:
-        after, k = self._momentum(problem, moments, inverse_batch, step)
+        after, rate = self._momentum(problem, moments, inverse_batch, step)
         pull = self.pull()
-        mean = -k * after.m - pull * (moments.theta - moments.start)
-        variance = k**2 * after.m_m + 2 * pull * k * after.theta_m + pull**2 * moments.theta_theta
-        return stride_of(problem, moments, inverse_batch, absolute(mean, variance)[0], -k * (1 - self.beta1))
+        mean = -rate * after.m - pull * (moments.theta - moments.start)
+        variance = rate**2 * after.m_m + 2 * pull * rate * after.theta_m + pull**2 * moments.theta_theta
+        return stride_of(problem, moments, inverse_batch, absolute(mean, variance)[0], -rate * (1 - self.beta1))
 
     def rate(self, v: Any, steps: Any) -> Any:
         """Factor on the momentum in update number `steps`."""
@@ -73,6 +74,10 @@ class Adaptive(MeanFieldOptimizer):
     def pull(self) -> Any:
         """Share of the weight that an update takes away."""
         return 0.0
+
+    def trust(self, problem: Any, law: Law, rate: Any) -> Any:
+        """Factor on the whole update of a layer, of the law with its new momentum."""
+        return 1.0
 
 
 class Adam(Adaptive):
@@ -91,7 +96,7 @@ class Adam(Adaptive):
       beta1: momentum, in [0, 1).
       beta2: decay of the mean square, in [0, 1).
       eps: added to the root, not negative.
-      basis: "aligned" or "rotated".
+      basis: "aligned" or "rotated" (within each layer, where the problem has layers).
       nodes: points over the start at which the law is followed.
 
     Source: Kingma & Ba 2015, algorithm 1.

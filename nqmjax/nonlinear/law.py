@@ -78,6 +78,37 @@ def gradient_law(problem: Any, law: Law, inverse_batch: Any) -> tuple[jax.Array,
     return h * law.theta, h**2 * law.theta_theta + problem.noise * inverse_batch
 
 
+def gathered(problem: Any, law: Law, inverse_batch: Any, old: Any, new: Any) -> Law:
+    """The law after `m' = old m + new g`, the parameter still where it was."""
+    h = problem.curvature
+    mean, variance = gradient_law(problem, law, inverse_batch)
+    return law._replace(
+        m=old * law.m + new * mean,
+        theta_m=old * law.theta_m + new * h * law.theta_theta,
+        m_m=old**2 * law.m_m + 2 * old * new * h * law.theta_m + new**2 * variance,
+    )
+
+
+def moved(law: Law, rate: Any, pull: Any = 0.0) -> Law:
+    """The law after `theta' = theta - rate m - pull w` with the weights `w = theta - theta_0`."""
+    keep = 1 - pull
+    theta_theta = keep**2 * law.theta_theta - 2 * keep * rate * law.theta_m + rate**2 * law.m_m
+    return law._replace(
+        theta=keep * law.theta + pull * law.start - rate * law.m,
+        theta_theta=jnp.maximum(theta_theta, 0),  # rounding
+        theta_m=keep * law.theta_m - rate * law.m_m,
+    )
+
+
+def layer_totals(problem: Any, values: Any) -> jax.Array:
+    """The sum of `values`, shape `(n,)`, over all directions of the layer that each group belongs to, shape `(n,)`."""
+    names, place = problem.layers
+    weighted = problem.count * values
+    if len(names) == 1:
+        return jnp.broadcast_to(weighted.sum(), weighted.shape)
+    return jnp.zeros(len(names), weighted.dtype).at[place].add(weighted)[place]
+
+
 def sign_law(mean: Any, variance: Any) -> tuple[jax.Array, jax.Array]:
     """`E sign(u)`, and the factor that makes `Cov(x, u)` into `Cov(x, sign(u))`."""
     deviation = jnp.sqrt(variance)

@@ -16,10 +16,6 @@ NAMES = {SGD: "SGD", HeavyBall: "heavy ball", Nesterov: "Nesterov", QHM: "QHM"}
 """Optimizers as one writes them; those of users go by the name of their class."""
 
 
-OWN_UNITS = "those of the parameters, each of which an update moves by about the rate"
-"""Units of the rate where the size of the gradient does not count."""
-
-
 def provenance(problem: NoisyQuadratic, optimizer: Optimizer | str, tuned: Collection[str] = ()) -> dict[str, str]:
     """Attributes of a table or a file: what was computed, by which version.
 
@@ -36,7 +32,7 @@ def provenance(problem: NoisyQuadratic, optimizer: Optimizer | str, tuned: Colle
     return {
         "problem": describe_problem(problem),
         "optimizer": optimizer if isinstance(optimizer, str) else describe(optimizer, tuned),
-        "rate_units": OWN_UNITS if isinstance(optimizer, MeanFieldOptimizer) else rate_units(problem),
+        "rate_units": optimizer.rate_units if isinstance(optimizer, MeanFieldOptimizer) else rate_units(problem),
         "nqmjax_version": importlib.metadata.version("nqmjax"),
     }
 

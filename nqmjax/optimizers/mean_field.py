@@ -4,10 +4,11 @@ The directions of a group are independent copies of each other, so that the risk
 law of one. A *closure* keeps some moments of that law and says how one update changes them.
 """
 
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nqmjax.optimizers.base import Optimizer
 
@@ -36,8 +37,14 @@ class Stride(NamedTuple):
 class MeanFieldOptimizer(Optimizer):
     """Base class of optimizers that are followed through moments, one update at a time; the closures are in `nonlinear`.
 
-    Within these methods the problem's arrays have shape `(n,)` and hyperparameters are numbers, any of them traced.
+    Within these methods the problem's arrays have shape `(n,)` and hyperparameters are numbers, any of them traced. Only the
+    last two look at values.
     """
+
+    nodes = 1
+    """Points over the start at which the law is followed; a subclass that has more of them makes a static field of it."""
+
+    rate_units: ClassVar[str] = "those of the parameters, each of which an update moves by about the rate"
 
     def start(self, problem: Any) -> Any:
         """Moments before the first update, a pytree of arrays."""
@@ -54,3 +61,12 @@ class MeanFieldOptimizer(Optimizer):
     def stride(self, problem: Any, moments: Any, inverse_batch: Any, step: Any) -> Stride:
         """What gradient and update are like in the update that `update` with the same arguments makes."""
         raise NotImplementedError(f"{type(self).__name__} must declare stride(self, problem, moments, inverse_batch, step)")
+
+    def rate_scale(self, problem: Any) -> float:
+        """A learning rate whose update is about as long as the start, counted by its part in the risk."""
+        part = np.asarray(problem.count) * np.asarray(problem.curvature)
+        return float(np.sqrt((part * np.asarray(problem.initial)).sum() / part.sum())) or 1.0
+
+    def participation(self, problem: Any, batch_size: Any) -> np.ndarray | None:
+        """The number of directions that carry the norms on which updates rest, of the shape of `batch_size`; None without."""
+        return None

@@ -19,7 +19,7 @@ from nqmjax.scaling.tuned import tuned_table
 from nqmjax.target import StepsToTarget, first_of_many
 
 RATES = 2.0 ** np.arange(-21, 3)
-"""Rates of the first race, in units of the root mean square of the start, directions weighted by their part in the risk."""
+"""Rates of the first race, in units of the optimizer's `rate_scale`."""
 
 BOX = np.linspace(-1.0, 1.0, 5)
 ROUNDS = 4  # of races around the winner, each in half the width of the one before
@@ -45,8 +45,7 @@ def race(
     progress: bool,
 ) -> xr.Dataset:
     """The table of `tune`, with the `nodes` that each answer took; arguments as there, all of them checked."""
-    part = problem.count * problem.curvature
-    scale = float(np.sqrt((part * problem.initial).sum() / part.sum())) or 1.0
+    scale = template.rate_scale(problem)
     track = functools.partial(_finish, problem, target=target, dtype=dtype)
     winners: dict[float, Winner] = {}
     limit = max_steps
@@ -68,13 +67,20 @@ def race(
         steps,
         np.array([winner.found.status for winner in best], np.int8),
         {"learning_rate": (rates < 1.01 * scale * RATES[0]) | (rates > 0.99 * scale * RATES[-1])},
-        nodes=np.array([winner.nodes for winner in best]),
+        **_about(problem, template, batches, best),
     )
+
+
+def _about(problem: NoisyQuadratic, template: MeanFieldOptimizer, batches: np.ndarray, best: list[Winner]) -> dict[str, Any]:
+    """What an answer rests on: the nodes over the start, the directions that carry a norm."""
+    fewest = template.participation(problem, batches)
+    found = {} if fewest is None else {"participation": fewest}
+    return found if template.nodes == 1 else {"nodes": np.array([winner.nodes for winner in best]), **found}
 
 
 def _winner(track: Any, template: MeanFieldOptimizer, rates: np.ndarray, limit: int) -> Winner:
     """The best rate, refined with as many nodes as it takes."""
-    nodes = template.nodes  # pyright: ignore[reportAttributeAccessIssue]
+    nodes = template.nodes
     winner = _first(track, template, rates, min(FEW_NODES, nodes), limit)
     widths = np.log(2) * 0.5 ** np.arange(ROUNDS)
     while True:
@@ -83,6 +89,8 @@ def _winner(track: Any, template: MeanFieldOptimizer, rates: np.ndarray, limit: 
                 return winner
             around = np.clip(winner.rate * np.exp(width * BOX), rates[0], rates[-1])
             winner = _first(track, template, around, nodes, limit)
+        if nodes == 1:
+            return winner
         finer = _first(track, template, np.full(len(BOX), winner.rate), 2 * nodes, limit)
         crossings = np.array([winner.found.crossing, finer.found.crossing])
         if not np.isfinite(crossings).all() or np.ptp(crossings) <= max(1.0, AGREE * crossings[1]) or 2 * nodes > MOST_NODES:
@@ -92,7 +100,8 @@ def _winner(track: Any, template: MeanFieldOptimizer, rates: np.ndarray, limit: 
 
 def _first(track: Any, template: MeanFieldOptimizer, rates: np.ndarray, nodes: int, limit: int) -> Winner:
     """The first of these rates to arrive."""
-    found = track(dataclasses.replace(template, learning_rate=rates, nodes=nodes), limit=limit)  # pyright: ignore
+    settings = {"learning_rate": rates} | ({} if nodes == 1 else {"nodes": nodes})
+    found = track(dataclasses.replace(template, **settings), limit=limit)  # pyright: ignore[reportArgumentType]
     first = int(np.argmin(found.crossing))
     return Winner(float(rates[first]), nodes, StepsToTarget(*(values[first] for values in found)))
 

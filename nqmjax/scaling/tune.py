@@ -52,7 +52,7 @@ def tune(
     Args:
       problem: the quadratic.
       template: an optimizer with scalar hyperparameters. Its learning_rate, momentum, decay and nu are tuned, whatever
-        their values; all others keep theirs (betas too: of Adam and its kin the learning rate is tuned).
+        their values; all others keep theirs (of optimizers that are not linear only the learning rate is tuned).
       batch_size: examples per update, a number or a 1-D array.
       target: risk to reach.
       fixed: names of hyperparameters to leave at the template's values.
@@ -111,8 +111,9 @@ def _tuned(template: Optimizer, fixed: Collection[str]) -> list[str]:
     fixed = [fixed] if isinstance(fixed, str) else list(fixed)
     for name in fixed:
         require(isinstance(name, str) and name in known, "fixed", shown(name), f"the template has {', '.join(known)}")
-    names = [name for name in known if name.split(".")[-1] in TUNABLE and name not in fixed]
-    require(bool(names), "fixed", sorted(fixed), f"leave at least one of {', '.join(TUNABLE)} to tune")
+    tunable = TUNABLE[:1] if isinstance(template, MeanFieldOptimizer) else TUNABLE
+    names = [name for name in known if name.split(".")[-1] in tunable and name not in fixed]
+    require(bool(names), "fixed", sorted(fixed), f"leave at least one of {', '.join(tunable)} to tune")
     return names
 
 
