@@ -18,13 +18,13 @@ RATES, MOMENTA = st.floats(1e-6, 1.9), st.floats(0, 0.999)
 
 
 def simulate(optimizer, curvature, theta, noises):
-    """Scored iterates of one direction, by calling the declared update step by step."""
+    """Scored iterates and parameters of one direction, shape `(updates, 2)`, by calling the declared update step by step."""
     scale = float(optimizer.gradient_scale(np.asarray(curvature)))
     state, reads = optimizer.initial(theta), []
     for xi in noises:
         gradient = scale * (curvature * state[0] + xi)
         state = tuple(x + dx for x, dx in zip(state, optimizer.change(state, gradient), strict=True))
-        reads.append(optimizer.read(state))
+        reads.append((optimizer.read(state), state[0]))
     return np.array(reads)
 
 
@@ -34,12 +34,13 @@ def test_linear_system_is_the_declared_update(name):
     optimizer = OPTIMIZERS[name](rng, 0.3)
     noises = rng.normal(size=40)
     with jax.enable_x64(True):
-        increment, kick, read = (np.asarray(part)[..., 0] for part in linear_system(optimizer, np.array([0.7])))
+        system = linear_system(optimizer, np.array([0.7]))
+        increment, kick, read, parameter = (np.asarray(part)[..., 0] for part in system)
         expected = simulate(optimizer, 0.7, 2.0, noises)
     x = np.eye(len(read))[0] * 2.0
     for t, xi in enumerate(noises):
         x = x + increment @ x + kick * xi
-        assert read @ x == pytest.approx(expected[t], rel=1e-11, abs=1e-13)
+        assert [read @ x, parameter @ x] == pytest.approx(expected[t], rel=1e-11, abs=1e-13)
 
 
 @settings(deadline=None, max_examples=30)
