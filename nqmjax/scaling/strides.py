@@ -25,7 +25,7 @@ import numpy as np
 import xarray as xr
 
 from nqmjax._tools import evaluate, numeric, require, scalar, whole
-from nqmjax.dynamics import apply, begin, check_run, dot, follow, in_one_precision, map_runs, times
+from nqmjax.dynamics import apply, begin, check_run, dot, follow, in_one_precision, times
 from nqmjax.optimizers import (
     LinearOptimizer,
     MeanFieldOptimizer,
@@ -36,6 +36,9 @@ from nqmjax.optimizers import (
     provenance,
 )
 from nqmjax.problem import NoisyQuadratic
+
+CHUNK = 256
+"""Updates that are made by one call of what is compiled, whatever the length of the run."""
 
 WHOLE = "all"
 """Name of all layers together."""
@@ -114,8 +117,7 @@ def strides(
     if length is not None:
         least = float(batches.max())
         require(least <= length < np.inf, "dataset_size", length, f"give at least one batch of examples, {least:g}")
-    kernel = functools.partial(_strides, num_steps=steps)
-    found = evaluate(kernel, problem, optimizer, np.atleast_1d(batches), dtype=dtype)
+    found = _follow(problem, optimizer, np.atleast_1d(batches), steps, dtype)
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = float(hyperparameters(optimizer).get("learning_rate", np.nan))
         found["mean_update_over_rate"] = found["mean_update"] / rate
@@ -163,26 +165,35 @@ class _Parts(NamedTuple):
     sums: jax.Array
 
 
-@functools.partial(jax.jit, static_argnames="num_steps")
-def _strides(problem: Any, optimizer: Any, batch_size: Any, num_steps: int) -> dict[str, jax.Array]:
-    """The variables of the table, each of shape `(b, num_steps, layers)`."""
+def _follow(problem: Any, optimizer: Any, batch_size: np.ndarray, steps: int, dtype: Any) -> dict[str, np.ndarray]:
+    """The variables of the table, each of shape `(b, steps, layers)`, some updates at a time."""
+    runs, parts = None, []
+    for _ in range(0, steps, CHUNK):
+        runs, found = evaluate(_updates, problem, optimizer, batch_size, runs, dtype=dtype)
+        parts.append(found)
+    return {name: np.concatenate([part[name] for part in parts], axis=1)[:, :steps] for name in parts[0]}
+
+
+@jax.jit
+def _updates(problem: Any, optimizer: Any, batch_size: Any, runs: Any) -> tuple[Any, dict[str, jax.Array]]:
+    """`CHUNK` more updates of the runs of all batch sizes, from the start where `runs` is None; and the variables of each."""
     names, place = problem.layers
     problem, optimizer, batch_size = in_one_precision((problem, optimizer, batch_size))
     ones = np.ones((1, place.size))
     members = np.concatenate([ones, place == np.arange(len(names))[:, None]]) if problem.layer else ones
     begins: Any = _linear_run if isinstance(optimizer, LinearOptimizer) else _closure_run
 
-    def run(batch_size: Any) -> dict[str, jax.Array]:
+    def follow_one(batch_size: Any, run: Any) -> tuple[Any, dict[str, jax.Array]]:
         start, update = begins(problem, optimizer, 1 / batch_size)
         summary = functools.partial(_by_layer, problem, jnp.asarray(members, batch_size.dtype), 1 / batch_size)
 
-        def step(carry: Any, _: None) -> tuple[Any, dict[str, jax.Array]]:
-            carry, stride, change = update(carry)
-            return carry, summary(stride, change)
+        def step(run: Any, _: None) -> tuple[Any, dict[str, jax.Array]]:
+            run, stride, change = update(run)
+            return run, summary(stride, change)
 
-        return jax.lax.scan(step, start, length=num_steps)[1]
+        return jax.lax.scan(step, start if run is None else run, length=CHUNK)
 
-    return map_runs(run, batch_size)
+    return jax.vmap(follow_one)(batch_size, runs)
 
 
 def _linear_run(problem: Any, optimizer: LinearOptimizer, inverse_batch: Any) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import nqmjax as nq
+from nqmjax.scaling.strides import CHUNK
 
 PROBLEM = nq.from_spectrum(
     [1.0, 0.4, 0.1], count=[4, 8, 20], noise=[1.0, 2.0, 0.1], initial=[1.0, 2.0, 0.5], layer=["a", "a", "b"]
@@ -19,11 +20,10 @@ METHODS = {
     "SGD": (nq.SGD(0.5), optax.sgd(0.5), 0.0),
     "HeavyBall": (nq.HeavyBall(0.2, 0.9), optax.sgd(0.2, momentum=0.9), 0.0),
     "Nesterov": (nq.Nesterov(0.2, 0.8), optax.sgd(0.2, momentum=0.8, nesterov=True), 0.0),
-    "Averaged": (nq.Averaged(nq.HeavyBall(0.2, 0.5), 0.7), optax.sgd(0.2, momentum=0.5), 0.7),
-    "Preconditioned": (
-        nq.Preconditioned(nq.SGD(0.3), 0.5),
-        optax.chain(nq.precondition(PROBLEM, 0.5), optax.sgd(0.3)),
-        0.0,
+    "Averaged": (
+        nq.Averaged(nq.Preconditioned(nq.HeavyBall(0.2, 0.5), 0.5), 0.7),
+        optax.chain(nq.precondition(PROBLEM, 0.5), optax.sgd(0.2, momentum=0.5)),
+        0.7,
     ),
     "SignSGD": (nq.SignSGD(0.05, **SMALL), optax.sign_sgd(0.05), 0.0),
 }
@@ -126,6 +126,14 @@ def test_losses_add_up_to_the_risk_and_layers_to_the_whole():
         np.testing.assert_allclose(
             shares @ found.mean_gradient.sel(layer=["a", "b"]).values, found.mean_gradient.sel(layer="all")
         )
+
+
+def test_long_runs_go_on_where_the_first_updates_end():
+    steps = CHUNK + 3
+    found = nq.strides(PROBLEM, METHODS["HeavyBall"][0], BATCHES, steps).isel(batch_size=1)
+    curve = nq.risk_curve(PROBLEM, METHODS["HeavyBall"][0], BATCH, steps)
+    assert found.sizes["step"] == steps
+    np.testing.assert_allclose(found.loss_change_sum.sel(layer="all"), curve[1:] - curve[0], rtol=1e-10)
 
 
 def test_exponents_are_derivatives_and_crossovers_are_those_of_the_noise_scale():
