@@ -23,15 +23,24 @@ def check_run(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any, cl
 
 
 def _warn_of_few_directions(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any) -> None:
-    """Say so where updates rest on a norm that few directions carry."""
+    """Say so where updates rest on a norm that few directions carry at the start."""
     if isinstance(optimizer, MeanFieldOptimizer) and not is_traced(problem, optimizer, batch_size):
-        carriers = optimizer.participation(problem, batch_size)
-        fewest = np.inf if carriers is None else np.min(carriers, initial=np.inf)
-        if fewest < CROWD:
-            off = (
-                f"below {CROWD} it differs from run to run, and answers are some per cent off; compare with nqmjax.monte_carlo"
-            )
-            warn_caller(f"a norm on which updates rest is carried by {fewest:.3g} directions: {off}")
+        _warn_below_a_crowd(optimizer.participation(problem, batch_size), "a norm on which updates rest is")
+
+
+def warn_of_few_later(problem: NoisyQuadratic, optimizer: MeanFieldOptimizer, batch_size: Any, fewest: Any) -> None:
+    """Say so where that happens later on, with the `fewest` of the run."""
+    if not is_traced(problem, optimizer, batch_size) and fewest is not None:
+        start = optimizer.participation(problem, batch_size)
+        if start is None or np.min(start, initial=np.inf) >= CROWD:
+            _warn_below_a_crowd(fewest, "later in the run a norm on which updates rest is")
+
+
+def _warn_below_a_crowd(carriers: Any, subject: str) -> None:
+    fewest = np.inf if carriers is None else np.min(carriers, initial=np.inf)
+    if fewest < CROWD:
+        why = f"below {CROWD} it differs from run to run, and answers may be some per cent off; see nqmjax.monte_carlo"
+        warn_caller(f"{subject} carried by {fewest:.3g} directions: {why}")
 
 
 def check_shapes(optimizer: Optimizer, **arguments: Any) -> None:

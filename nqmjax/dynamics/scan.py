@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nqmjax._tools import check_steps, evaluate, require
-from nqmjax.dynamics.checks import check_run, check_shapes
+from nqmjax.dynamics.checks import check_run, check_shapes, warn_of_few_later
 from nqmjax.dynamics.matrices import apply, dot
 from nqmjax.dynamics.mean_field import mean_field_curve
 from nqmjax.dynamics.model import build_model, risk_of_squares, start_state, times
@@ -53,8 +53,12 @@ def risk_curve(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any, n
     check_steps("num_steps", num_steps)
     require(np.ndim(num_steps) == 0, "the shape of num_steps", np.shape(num_steps), "give one number")
     check_shapes(optimizer, batch_size=batch_size)
-    kernel = mean_field_curve if isinstance(optimizer, MeanFieldOptimizer) else _risk_curve
-    return evaluate(functools.partial(kernel, num_steps=int(num_steps)), problem, optimizer, batch_size, dtype=dtype)
+    if isinstance(optimizer, MeanFieldOptimizer):
+        kernel = functools.partial(mean_field_curve, num_steps=int(num_steps))
+        risks, fewest = evaluate(kernel, problem, optimizer, batch_size, dtype=dtype)
+        warn_of_few_later(problem, optimizer, batch_size, fewest)
+        return risks
+    return evaluate(functools.partial(_risk_curve, num_steps=int(num_steps)), problem, optimizer, batch_size, dtype=dtype)
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")

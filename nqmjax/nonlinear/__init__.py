@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from nqmjax.nonlinear.discarding import discard_small_losses
     from nqmjax.nonlinear.layer_rates import scale_by_median_curvature, scale_by_percent_delta
     from nqmjax.nonlinear.monte_carlo import monte_carlo, precondition
-    from nqmjax.nonlinear.norms import LAMB, LARS, ClippedSGD, NormalizedSGD, participation
+    from nqmjax.nonlinear.norms import LAMB, LARS, ClippedSGD, NormalizedSGD
+    from nqmjax.nonlinear.participation import participation
     from nqmjax.nonlinear.signs import Lion, SignSGD
 
 exports(
@@ -18,7 +19,8 @@ exports(
     public={
         "adaptive": ["Adam", "AdamW", "RMSprop"],
         "signs": ["SignSGD", "Lion"],
-        "norms": ["NormalizedSGD", "ClippedSGD", "LARS", "LAMB", "participation"],
+        "norms": ["NormalizedSGD", "ClippedSGD", "LARS", "LAMB"],
+        "participation": ["participation"],
         "monte_carlo": ["monte_carlo", "precondition"],
         "layer_rates": ["scale_by_percent_delta", "scale_by_median_curvature"],
         "curvature_radius": ["scale_by_curvature_radius", "hessian_diagonal", "HessianDiagonal"],

@@ -6,8 +6,8 @@ Adam, with a rate that is known beforehand,
     |g|^2 = sum_i w_i (h_i^2 E theta_i^2 + c_i / B),      |theta|^2 = sum_i w_i E theta_i^2,
 
 summed over the layer. How many directions carry a sum of squares `x` its *participation* says, `(sum x)^2 / sum x^2`:
-where it is above 100 answers are within 1% of sampled ones, where it is below 30 some 2% to 7% off, of which a warning
-speaks.
+where it is above 100 answers are within 1% of sampled ones, where it is below 30 they are 2% to 20% off. A warning speaks of
+that; `risk_curve` and `strides` look along the whole run, the other questions at the start and at what is left of noise.
 
 The weights of LARS and LAMB are `theta`, whose norm vanishes at the optimum as the gradient does: their rates adapt to the
 distance from it, which those of a network, whose weights keep their norm, do not. PercentDelta and the printed median
@@ -22,7 +22,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqmjax._tools import check_batch_size, check_values, is_traced, numeric, require
 from nqmjax.nonlinear.adaptive import Adam
 from nqmjax.nonlinear.law import (
     Law,
@@ -35,8 +34,8 @@ from nqmjax.nonlinear.law import (
     moved,
     stride_of,
 )
+from nqmjax.nonlinear.participation import carriers_of, fewest_carriers, of_gradients
 from nqmjax.optimizers import MeanFieldOptimizer, Stride
-from nqmjax.problem import NoisyQuadratic, check_problem
 
 
 class NormCoupled(MeanFieldOptimizer):
@@ -62,16 +61,18 @@ class NormCoupled(MeanFieldOptimizer):
 
     def _momentum(self, problem: Any, law: Law, inverse_batch: Any) -> tuple[Law, Any, Any]:
         """The law with its new momentum, the parameter still where it was, and the factors on momentum and gradient."""
-        squares = mean_squares(law)
-        gain, rate = self.factors(problem, squares, problem.curvature**2 * squares + problem.noise * inverse_batch)
+        gain, rate = self.factors(problem, mean_squares(law), gradient_squares(problem, law, inverse_batch))
         return gathered(problem, law, inverse_batch, self.momentum, gain), rate, gain
 
     def factors(self, problem: Any, theta_squares: Any, gradient_squares: Any) -> tuple[Any, Any]:
         """`gain` and `rate`, given `E theta^2` and `E g^2` of each group."""
         raise NotImplementedError(f"{type(self).__name__} must declare factors(self, problem, theta_squares, gradient_squares)")
 
+    def carriers(self, problem: Any, moments: Any, inverse_batch: Any) -> Any:
+        return carriers_of(dataclasses.replace(problem, layer=None), gradient_squares(problem, moments, inverse_batch))
+
     def participation(self, problem: Any, batch_size: Any) -> np.ndarray | None:
-        return _of_gradients(dataclasses.replace(problem, layer=None), batch_size)
+        return of_gradients(dataclasses.replace(problem, layer=None), batch_size)
 
     @property
     def effective_learning_rate(self) -> Any:
@@ -171,8 +172,12 @@ class LARS(NormCoupled):
     def rate_scale(self, problem: Any) -> float:
         return 1 / float(np.asarray(self.trust_coefficient))
 
+    def carriers(self, problem: Any, moments: Any, inverse_batch: Any) -> Any:
+        gradient = carriers_of(problem, gradient_squares(problem, moments, inverse_batch))
+        return jnp.minimum(gradient, carriers_of(problem, mean_squares(moments)))
+
     def participation(self, problem: Any, batch_size: Any) -> np.ndarray | None:
-        return np.minimum(_of_gradients(problem, batch_size), _fewest(problem, problem.initial))
+        return np.minimum(of_gradients(problem, batch_size), fewest_carriers(problem, problem.initial))
 
 
 class LAMB(Adam):
@@ -198,66 +203,32 @@ class LAMB(Adam):
 
     def trust(self, problem: Any, law: Law, rate: Any) -> Any:
         weight = jnp.sqrt(layer_totals(problem, mean_squares(law)))
-        update = jnp.sqrt(layer_totals(problem, mean_over_starts(rate**2 * (law.m**2 + law.m_m))))
+        update = jnp.sqrt(layer_totals(problem, _update_squares(law, rate)))
         return _quotient(self.learning_rate * weight, update)
+
+    def carriers(self, problem: Any, moments: Any, inverse_batch: Any) -> Any:
+        """Of the norms of the weights and of the last update, whose `v` is the one that is known."""
+        rate = self.rate(moments.v, 1.0)
+        update = carriers_of(problem, _update_squares(moments, rate))
+        return jnp.minimum(update, carriers_of(problem, mean_squares(moments)))
 
     def rate_scale(self, problem: Any) -> float:
         return 1.0
 
     def participation(self, problem: Any, batch_size: Any) -> np.ndarray | None:
         """All directions of a layer move alike."""
-        fewest = _fewest(problem, np.stack([problem.initial, np.ones_like(problem.initial)])).min()
+        fewest = fewest_carriers(problem, np.stack([problem.initial, np.ones_like(problem.initial)])).min()
         return np.broadcast_to(fewest, np.shape(batch_size))
 
 
-def participation(problem: NoisyQuadratic, batch_size: Any, second_moments: Any = None) -> np.ndarray:
-    r"""How many directions carry the squared gradient of a layer, `(sum w x)^2 / sum w x^2`, `x = h^2 s + c / B`.
-
-    The norm of a gradient that many carry is the same in every run; see `strides` for what it is along a run.
-
-    Args:
-      problem: the quadratic; of several layers the one with the fewest counts.
-      batch_size: examples per update.
-      second_moments: `s = E theta^2` at the point in question, shape `(n,)`; None takes the start, `problem.initial`.
-
-    Returns:
-      array of the shape of `batch_size`; inf where there is no gradient.
-
-    Raises:
-      ValueError: an argument is out of its range, or traced.
-
-    >>> from nqmjax import power_law
-    >>> participation(power_law(10_000), [1, 2**20]).round(1)
-    array([25.5,  2.5])
-
-    Source: the inverse participation ratio (Thouless 1974).
-    """
-    check_problem(problem)
-    check_batch_size(batch_size)
-    require(not is_traced(problem, batch_size, second_moments), "problem", "traced", "call this outside jit, vmap and grad")
-    moments = numeric("second_moments", problem.initial if second_moments is None else second_moments)
-    shape = np.shape(problem.curvature)
-    require(moments.shape == shape, "the shape of second_moments", moments.shape, f"give {shape[0]}, one a direction")
-    valid = np.isfinite(moments) & (moments >= 0)
-    check_values("second_moments", moments, valid, "give finite values that are not negative")
-    inverse = 1 / numeric("batch_size", batch_size)
-    return _fewest(problem, np.asarray(problem.curvature) ** 2 * moments + np.asarray(problem.noise) * inverse[..., None])
+def gradient_squares(problem: Any, law: Law, inverse_batch: Any) -> jax.Array:
+    """`E g^2` of each group."""
+    return problem.curvature**2 * mean_squares(law) + problem.noise * inverse_batch
 
 
-def _of_gradients(problem: NoisyQuadratic, batch_size: Any) -> np.ndarray:
-    """At the start, or where noise is all that is left of the gradient, if that is less."""
-    return np.minimum(participation(problem, batch_size), _fewest(problem, problem.noise))
-
-
-def _fewest(problem: NoisyQuadratic, squares: Any) -> np.ndarray:
-    """The participation of `squares`, shape `S + (n,)`, in the layer in which it is smallest, shape `S`; inf of zeros."""
-    names, place = problem.layers
-    weighted = np.asarray(problem.count) * squares
-    sums, fourth = (
-        np.stack([values[..., place == number].sum(-1) for number in range(len(names))])
-        for values in (weighted, weighted * squares)
-    )
-    return np.divide(sums**2, fourth, out=np.full(fourth.shape, np.inf), where=fourth > 0).min(0)
+def _update_squares(law: Law, rate: Any) -> jax.Array:
+    """`E (rate m)^2` of each group."""
+    return mean_over_starts(rate**2 * (law.m**2 + law.m_m))
 
 
 def _whole_norm(problem: Any, squares: Any) -> jax.Array:

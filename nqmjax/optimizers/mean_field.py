@@ -62,11 +62,15 @@ class MeanFieldOptimizer(Optimizer):
         """What gradient and update are like in the update that `update` with the same arguments makes."""
         raise NotImplementedError(f"{type(self).__name__} must declare stride(self, problem, moments, inverse_batch, step)")
 
+    def carriers(self, problem: Any, moments: Any, inverse_batch: Any) -> Any:
+        """The number of directions that carry the norms on which the next update rests, a number; None without norms."""
+        return None
+
     def rate_scale(self, problem: Any) -> float:
         """A learning rate whose update is about as long as the start, counted by its part in the risk."""
         part = np.asarray(problem.count) * np.asarray(problem.curvature)
         return float(np.sqrt((part * np.asarray(problem.initial)).sum() / part.sum())) or 1.0
 
     def participation(self, problem: Any, batch_size: Any) -> np.ndarray | None:
-        """The number of directions that carry the norms on which updates rest, of the shape of `batch_size`; None without."""
+        """The same at the start or among noise, whichever is less, of the shape of `batch_size`."""
         return None

@@ -169,14 +169,14 @@ def _follow(problem: Any, optimizer: Any, batch_size: np.ndarray, steps: int, dt
     """The variables of the table, each of shape `(b, steps, layers)`, some updates at a time."""
     runs, parts = None, []
     for _ in range(0, steps, CHUNK):
-        runs, found = evaluate(_updates, problem, optimizer, batch_size, runs, dtype=dtype)
+        runs, found = evaluate(_updates, problem, optimizer, batch_size, {"runs": runs}, dtype=dtype)
         parts.append(found)
     return {name: np.concatenate([part[name] for part in parts], axis=1)[:, :steps] for name in parts[0]}
 
 
 @jax.jit
-def _updates(problem: Any, optimizer: Any, batch_size: Any, runs: Any) -> tuple[Any, dict[str, jax.Array]]:
-    """`CHUNK` more updates of the runs of all batch sizes, from the start where `runs` is None; and the variables of each."""
+def _updates(problem: Any, optimizer: Any, batch_size: Any, before: dict[str, Any]) -> tuple[Any, dict[str, jax.Array]]:
+    """`CHUNK` more updates of the runs of all batch sizes, from the start where there are none; and the variables of each."""
     names, place = problem.layers
     problem, optimizer, batch_size = in_one_precision((problem, optimizer, batch_size))
     ones = np.ones((1, place.size))
@@ -193,7 +193,7 @@ def _updates(problem: Any, optimizer: Any, batch_size: Any, runs: Any) -> tuple[
 
         return jax.lax.scan(step, start if run is None else run, length=CHUNK)
 
-    return jax.vmap(follow_one)(batch_size, runs)
+    return jax.vmap(follow_one)(batch_size, before["runs"])
 
 
 def _linear_run(problem: Any, optimizer: LinearOptimizer, inverse_batch: Any) -> tuple[Any, Any]:

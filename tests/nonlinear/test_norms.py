@@ -181,6 +181,10 @@ def test_few_directions_are_warned_of_at_the_callers_line():
             call()
         assert [each.filename for each in caught] == [__file__]
     nq.risk_curve(SPREAD, nq.LARS(50.0), 4.0, STEPS)  # no warning
+    curvature, initial = np.array([10.0, 0.3, 0.05]), SPREAD.initial * [1e-4, 1.0, 1.0]
+    steep = dataclasses.replace(SPREAD, curvature=curvature, initial=initial, count=np.array([10.0, 400.0, 600.0]))
+    with pytest.warns(UserWarning, match="later in the run .* carried by .* directions"):
+        nq.risk_curve(steep, nq.NormalizedSGD(1.5, 0.5), 1024.0, STEPS)
 
 
 @pytest.mark.parametrize(
