@@ -52,9 +52,9 @@ _ = axes[0].legend()
 # %% [markdown]
 # ## An epoch
 #
-# At one rate an epoch of larger batches moves less and learns less, because it has fewer updates. With the rate in proportion to
-# the batch size (the linear rule) it learns as much, as long as noise dominates; its path still becomes shorter, for what it
-# loses is noise that cancelled anyway. Neither gradient nor path says how much is learnt.
+# At one rate an epoch of larger batches moves less and learns less, because it has fewer updates. With the rate in proportion
+# to the batch size (the linear rule) it learns as much, as long as noise dominates; its path still becomes shorter, for what
+# it loses is noise that cancelled anyway. Neither gradient nor path says how much is learnt.
 
 # %%
 rows = []
@@ -71,15 +71,16 @@ table.pivot(index="batch size", columns="rule").drop(columns=("updates", "linear
 # ## Rates of layers
 #
 # What limits large batches is curvature: one rate for all is stable only below $2 / h_{max}$, at which the soft layer takes
-# hundreds of updates whatever the batch. LARS and LAMB move each layer by a share of its own norm, which is its own rate for each
-# layer. At the best of 40 rates, to a hundredth of the loss:
+# hundreds of updates whatever the batch. LARS and LAMB move each layer by a share of its own norm: a rate of its own for
+# each. At the best of 40 rates, to a hundredth of the loss:
 
 # %%
 sizes, target = 2.0 ** np.arange(6, 19, 4), problem.initial_risk / 100
+shares = np.geomspace(0.1, 1.0, 40)
 methods = {
-    "SGD": nq.SGD(2.0 * np.geomspace(0.1, 1, 40)),
-    "LARS": nq.LARS(1000.0 * np.geomspace(0.1, 1, 40), momentum=0.0),
-    "LAMB": nq.LAMB(np.geomspace(0.05, 0.5, 40), nodes=16),
+    "SGD": nq.SGD(2.0 * shares),
+    "LARS": nq.LARS(1000.0 * shares, momentum=0.0),
+    "LAMB": nq.LAMB(0.5 * shares, nodes=16),
 }
 found = {name: nq.sweep(problem, method, sizes, target, 1000, progress=False) for name, method in methods.items()}
 steps = {name: grid.steps.min("learning_rate").values.astype(int) for name, grid in found.items()}

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from nqmjax.dynamics.intervals import Position, Span, look_ahead, start_position
     from nqmjax.dynamics.matrices import apply, dot, quadratic
     from nqmjax.dynamics.mean_field import Walk, begin, excess_of_groups, follow, map_runs
-    from nqmjax.dynamics.model import Model, build_model, in_one_precision, times, without_idle_directions
+    from nqmjax.dynamics.model import Model, build_model, in_one_precision, start_state, times, without_idle_directions
     from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces, risks_of_pieces
     from nqmjax.dynamics.roots import unstable
     from nqmjax.dynamics.scan import risk_curve
@@ -28,7 +28,7 @@ exports(
         "intervals": ["Position", "Span", "look_ahead", "start_position"],
         "matrices": ["apply", "dot", "quadratic"],
         "mean_field": ["Walk", "begin", "excess_of_groups", "follow", "map_runs"],
-        "model": ["Model", "build_model", "in_one_precision", "times", "without_idle_directions"],
+        "model": ["Model", "build_model", "in_one_precision", "start_state", "times", "without_idle_directions"],
         "pieces": ["doublings", "quick_risks_of_pieces", "risks_of_pieces"],
         "roots": ["unstable"],
     },

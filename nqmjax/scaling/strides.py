@@ -25,7 +25,7 @@ import numpy as np
 import xarray as xr
 
 from nqmjax._tools import evaluate, numeric, require, scalar, whole
-from nqmjax.dynamics import apply, begin, check_run, dot, follow, in_one_precision, times
+from nqmjax.dynamics import apply, begin, build_model, check_run, dot, follow, in_one_precision, start_state, times
 from nqmjax.optimizers import (
     LinearOptimizer,
     MeanFieldOptimizer,
@@ -198,28 +198,27 @@ def _updates(problem: Any, optimizer: Any, batch_size: Any, before: dict[str, An
 
 def _linear_run(problem: Any, optimizer: LinearOptimizer, inverse_batch: Any) -> tuple[Any, Any]:
     """The state before the first update, and what makes a stride of it, with the change of `E (r . x)^2`."""
-    system = linear_system(optimizer, problem.curvature)
-    noise, reads = problem.noise * inverse_batch, system.parameter
+    model = build_model(problem, optimizer, 1 / inverse_batch)
+    noise, reads = model.noise, linear_system(optimizer, problem.curvature).parameter
     moves, scores = (
-        jnp.stack([dot(row, column) for column in jnp.swapaxes(system.increment, 0, 1)]) for row in (reads, system.read)
+        jnp.stack([dot(row, column) for column in jnp.swapaxes(model.increment, 0, 1)]) for row in (reads, model.read)
     )
-    start = jnp.stack([jnp.zeros_like(system.kick).at[0].set(1), system.kick], axis=1)
 
     def update(parts: _Parts) -> tuple[_Parts, Stride, jax.Array]:
         state = parts.state
-        theta, moved, score, scored = (dot(row[:, None], state) for row in (reads, moves, system.read, scores))
+        theta, moved, score, scored = (dot(row[:, None], state) for row in (reads, moves, model.read, scores))
         squares = times(problem.initial, jnp.stack([theta[0], moved[0]]) ** 2) + times(noise, parts.sums)
         stride = Stride.gaussian(
             times(problem.curvature**2, squares[0]),
             noise,
-            squares[1] + times(noise, dot(reads, system.kick) ** 2),
-            noise * dot(system.read, system.kick),
+            squares[1] + times(noise, dot(reads, model.kick) ** 2),
+            noise * dot(model.read, model.kick),
         )
         change = times(problem.initial, scored[0] * (2 * score[0] + scored[0])) + times(noise, score[1] ** 2)
-        after = apply(system.increment[:, :, None], state)
+        after = apply(model.increment[:, :, None], state)
         return _Parts(after, parts.sums + jnp.stack([theta[1], moved[1]]) ** 2), stride, change
 
-    return _Parts(start, jnp.zeros_like(system.kick, shape=(2, *noise.shape))), update
+    return _Parts(start_state(model), jnp.zeros_like(noise, shape=(2, *noise.shape))), update
 
 
 def _closure_run(problem: Any, optimizer: MeanFieldOptimizer, inverse_batch: Any) -> tuple[Any, Any]:
