@@ -167,37 +167,51 @@ class _Parts(NamedTuple):
 
 def _follow(problem: Any, optimizer: Any, batch_size: np.ndarray, steps: int, dtype: Any) -> dict[str, np.ndarray]:
     """The variables of the table, each of shape `(b, steps, layers)`, some updates at a time."""
-    runs, parts = None, []
+    runs, parts = evaluate(_starts, problem, optimizer, batch_size, dtype=dtype), []
     for _ in range(0, steps, CHUNK):
-        runs, found = evaluate(_updates, problem, optimizer, batch_size, {"runs": runs}, dtype=dtype)
+        runs, found = evaluate(_updates, problem, optimizer, batch_size, runs, dtype=dtype)
         parts.append(found)
     return {name: np.concatenate([part[name] for part in parts], axis=1)[:, :steps] for name in parts[0]}
 
 
 @jax.jit
-def _updates(problem: Any, optimizer: Any, batch_size: Any, before: dict[str, Any]) -> tuple[Any, dict[str, jax.Array]]:
-    """`CHUNK` more updates of the runs of all batch sizes, from the start where there are none; and the variables of each."""
+def _starts(problem: Any, optimizer: Any, batch_size: Any) -> dict[str, Any]:
+    """The runs of all batch sizes before their first update."""
+    problem, optimizer, batch_size = in_one_precision((problem, optimizer, batch_size))
+    return {"runs": jax.vmap(lambda batch_size: _run(problem, optimizer, 1 / batch_size)[0])(batch_size)}
+
+
+@jax.jit
+def _updates(problem: Any, optimizer: Any, batch_size: Any, runs: dict[str, Any]) -> tuple[Any, dict[str, jax.Array]]:
+    """`CHUNK` more updates of the runs of all batch sizes, and the variables of each."""
     names, place = problem.layers
     problem, optimizer, batch_size = in_one_precision((problem, optimizer, batch_size))
     ones = np.ones((1, place.size))
     members = np.concatenate([ones, place == np.arange(len(names))[:, None]]) if problem.layer else ones
-    begins: Any = _linear_run if isinstance(optimizer, LinearOptimizer) else _closure_run
 
     def follow_one(batch_size: Any, run: Any) -> tuple[Any, dict[str, jax.Array]]:
-        start, update = begins(problem, optimizer, 1 / batch_size)
+        _, update = _run(problem, optimizer, 1 / batch_size)
         summary = functools.partial(_by_layer, problem, jnp.asarray(members, batch_size.dtype), 1 / batch_size)
 
         def step(run: Any, _: None) -> tuple[Any, dict[str, jax.Array]]:
             run, stride, change = update(run)
             return run, summary(stride, change)
 
-        return jax.lax.scan(step, start if run is None else run, length=CHUNK)
+        return jax.lax.scan(step, run, length=CHUNK)
 
-    return jax.vmap(follow_one)(batch_size, before["runs"])
+    after, found = jax.vmap(follow_one)(batch_size, runs["runs"])
+    return {"runs": after}, found
+
+
+def _run(problem: Any, optimizer: Any, inverse_batch: Any) -> tuple[Any, Any]:
+    """A run before its first update, and what makes a stride of it, with the change of `E (r . x)^2`."""
+    if isinstance(optimizer, LinearOptimizer):
+        return _linear_run(problem, optimizer, inverse_batch)
+    return _closure_run(problem, optimizer, inverse_batch)
 
 
 def _linear_run(problem: Any, optimizer: LinearOptimizer, inverse_batch: Any) -> tuple[Any, Any]:
-    """The state before the first update, and what makes a stride of it, with the change of `E (r . x)^2`."""
+    """Of a linear optimizer, exactly."""
     model = build_model(problem, optimizer, 1 / inverse_batch)
     noise, reads = model.noise, linear_system(optimizer, problem.curvature).parameter
     moves, scores = (
@@ -222,7 +236,7 @@ def _linear_run(problem: Any, optimizer: LinearOptimizer, inverse_batch: Any) ->
 
 
 def _closure_run(problem: Any, optimizer: MeanFieldOptimizer, inverse_batch: Any) -> tuple[Any, Any]:
-    """The same of an optimizer that is not linear, by its closure."""
+    """Of an optimizer that is not linear, by its closure."""
 
     def update(walk: Any) -> tuple[Any, Stride, jax.Array]:
         stride = optimizer.stride(problem, walk.moments, inverse_batch, walk.step.astype(problem.curvature.dtype))
