@@ -23,7 +23,7 @@ DONE = HERE / "records" / "exactness.jsonl"
 def main() -> None:
     small = quick(__doc__.splitlines()[0])
     done = {} if small or not DONE.exists() else dict(json.loads(line) for line in DONE.read_text().splitlines())
-    totals = {name: helpers.Tally() for name in helpers.OPTIMIZERS}
+    totals = {name: helpers.Tally() for name in helpers.ALL}
     for number in range(2 if small else SEEDS + PIECES):
         for name in totals:
             label = f"{name}, {number}"

@@ -7,8 +7,8 @@ import numpy as np
 from common import BATCHES, HERE, POWERS, TARGET, momenta, quick, rates, report, spent, timed
 
 import nqmjax as nq
+from nqmjax.nonlinear.catalogue import TEMPLATES
 from nqmjax.optimizers import hyperparameters
-from nqmjax.scaling.curves import TEMPLATES
 from nqmjax.sweeps import search_lanes
 
 POINTS = 20_000
@@ -23,6 +23,8 @@ EDGES = {
 }
 """Largest stable rates where the largest curvature is 1; averaging does not change them."""
 
+LINEAR = {name: template for name, template in TEMPLATES.items() if isinstance(template, nq.LinearOptimizer)}
+
 DONE = HERE / "records" / "random_points.jsonl"
 """A line for each problem that is done; a run that was cut short goes on from there."""
 
@@ -36,7 +38,7 @@ def main() -> None:
 def against_random_points(small: bool) -> None:
     done = {} if small or not DONE.exists() else dict(json.loads(line) for line in DONE.read_text().splitlines())
     found = []
-    for seed, spectrum, name in itertools.product(range(1 if small else SEEDS), SPECTRA[:2] if small else SPECTRA, TEMPLATES):
+    for seed, spectrum, name in itertools.product(range(1 if small else SEEDS), SPECTRA[:2] if small else SPECTRA, LINEAR):
         label = f"{spectrum}, {name}, {seed}"
         if label not in done:
             done[label] = compare(spectrum, name, seed)
@@ -46,7 +48,7 @@ def against_random_points(small: bool) -> None:
                     file.write(json.dumps([label, done[label]]) + "\n")
         found.append((spectrum, name, done[label]))
     rows = [count("all", [one for *_, one in found])]
-    rows += [count(name, [one for *_, other, one in found if other == name]) for name in TEMPLATES]
+    rows += [count(name, [one for *_, other, one in found if other == name]) for name in LINEAR]
     rows += [count(name, [one for other, _, one in found if other == name]) for name in dict.fromkeys(row[0] for row in found)]
     report("random_points", f"the best of {POINTS:,} random points", rows, keep=not small)
     DONE.unlink(missing_ok=True)
@@ -64,13 +66,11 @@ def random_problem(spectrum: str, rng: np.random.Generator) -> nq.NoisyQuadratic
 
 def compare(spectrum: str, name: str, seed: int) -> dict:
     """Tuned steps at several batch sizes beside the fewest of random points, those that take no more than the tuned ones."""
-    rng = np.random.default_rng([SPECTRA.index(spectrum), seed, list(TEMPLATES).index(name)])
+    rng = np.random.default_rng([SPECTRA.index(spectrum), seed, list(LINEAR).index(name)])
     problem = random_problem(spectrum, rng)
     target = 10 ** rng.uniform(-3, np.log10(0.3)) * problem.initial_risk
     power = rng.choice([0.0, 0.5], p=[0.75, 0.25])
-    seconds, best = spent(
-        lambda: nq.tune(problem, nq.Preconditioned(TEMPLATES[name], power), FEW_BATCHES, target, progress=False)
-    )
+    seconds, best = spent(lambda: nq.tune(problem, nq.Preconditioned(LINEAR[name], power), FEW_BATCHES, target, progress=False))
     optimizer = nq.Preconditioned(random_points(name, rng), np.full(POINTS, power))
     batches, limits = (np.tile(values, (POINTS, 1)) for values in (FEW_BATCHES, np.fmin(best.steps.values, 2**31 - 1)))
     found = search_lanes(problem, optimizer, batches, np.full(POINTS, target), limits)
@@ -83,8 +83,8 @@ def random_points(name: str, rng: np.random.Generator) -> nq.LinearOptimizer:
     nu = rng.uniform(0, 1, POINTS)
     rate = 10 ** rng.uniform(-3, 0, POINTS) * EDGES[name.removeprefix("ema_") if name != "ema" else "sgd"](beta, nu)
     values = {"learning_rate": rate, "momentum": beta, "decay": decay, "nu": nu}
-    named = hyperparameters(TEMPLATES[name])
-    return TEMPLATES[name].replace(**{key: values[key.split(".")[-1]] for key in named})
+    named = hyperparameters(LINEAR[name])
+    return LINEAR[name].replace(**{key: values[key.split(".")[-1]] for key in named})
 
 
 def count(name: str, found: list[dict]) -> dict:

@@ -23,9 +23,11 @@ SPECTRUM = "--spectrum spectrum.csv --target 0.15 --observed observed.csv"
 COMMANDS = {
     "scaling": ("nqmjax-scaling", "scaling"),
     "spectrum": ("mine", f"scaling {SPECTRUM} --optimizers sgd heavy_ball --powers 0 --fixed momentum=0.9 -o mine"),
+    "adam": ("nqmjax-scaling", "scaling --optimizers sgd adam sign --powers 0 0.5 --batch-sizes 2^0..2^20:4"),
     "schedules": ("nqmjax-schedules", "schedule compare --batch-size 64 --steps 17000"),
     "ramp": ("nqmjax-plan", "schedule optimize --batch-size 64 --steps 17000 --ramp"),
     "budget": ("nqmjax-budget", "budget --epochs 40 --dataset-size 50000"),
+    "measure": ("nqmjax-measure", "measure"),
     "forecasts": ("model-curves", "fit runs.csv"),
 }
 """Of each figure, the file that a command writes, and the command."""
@@ -59,10 +61,11 @@ def sampling() -> None:
 
 def shrink(source: Path, name: str) -> None:
     """Keep a copy of fewer pixels and few colours."""
+    width = {"scaling": 1600, "adam": 820}.get(name, 900)
     scale, path = (2, HERE / "scaling.png") if name == "scaling" else (1, HERE / "_static" / f"{name}.png")
     with Image.open(source) as image:
         image = image.convert("RGB")
-        image.thumbnail((700 * scale + 200, 4000), Image.Resampling.LANCZOS)
+        image.thumbnail((width, 4000), Image.Resampling.LANCZOS)
         image.quantize(32, dither=Image.Dither.NONE).save(path, optimize=True)
     size = os.path.getsize(path)
     if size > scale * LARGEST:

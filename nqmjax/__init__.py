@@ -3,12 +3,14 @@
 The way of the data, with the names in the order in which one meets them:
 
     problem      NoisyQuadratic, power_law, from_spectrum, read_spectrum; problem.quantize
-    optimizer    SGD, HeavyBall, Nesterov, QHM; the wrappers Preconditioned and Averaged; LinearOptimizer for your own;
+    optimizer    SGD, HeavyBall, Nesterov, QHM; the wrappers Preconditioned, Averaged, L2, DecoupledWeightDecay;
+                 Lookahead and LocalSGD, which synchronise every so many updates; LinearOptimizer for your own;
                  by a closure Adam, AdamW, RMSprop, SignSGD, Lion; NormalizedSGD, ClippedSGD, LARS, LAMB
     dynamics     risk (any number of steps at once), risk_curve (every step), stationary_risk, spectral_radius, stability_edge
     questions    steps_to_target, sweep, tune
     bounds       bayes_bound, flat_prior_bound, bayes_examples
-    batch size   critical_batch_size, noise_scale, regimes; strides, participation; read_observed
+    batch size   critical_batch_size, noise_scale, regimes; strides, participation; read_observed, anchored_curve,
+                 fit_problem, noise_scale_from_norms
     plans        Plan, run; optimize_schedule, steps_to_target_with_schedule
     by sampling  monte_carlo, with any optax optimizer; precondition
 
@@ -18,6 +20,8 @@ The way of the data, with the names in the order in which one meets them:
                       StepTime, StepTable; RunSchedule, RunSettings; read_model, write_model; fit_law and the laws
     nqmjax.nonlinear  for real networks: scale_by_percent_delta, scale_by_median_curvature, scale_by_curvature_radius,
                       hessian_diagonal, discard_small_losses
+    nqmjax.measure    a network: measure (curvature, gradient noise, noise scales; the quadratic that they make),
+                      curvature_product, dataset_loss
     nqmjax.figures    everything as a figure
 
 Beyond which batch size does heavy ball need 20% more examples?
@@ -34,7 +38,7 @@ from typing import TYPE_CHECKING
 from nqmjax._tools import exports
 
 if TYPE_CHECKING:
-    from nqmjax import cli, dynamics, figures, nonlinear, optimizers, runs, scaling, schedules, sweeps, target
+    from nqmjax import cli, dynamics, figures, measure, nonlinear, optimizers, runs, scaling, schedules, sweeps, target
     from nqmjax.bounds import bayes_bound, bayes_examples, flat_prior_bound
     from nqmjax.dynamics import risk, risk_curve, spectral_radius, stability_edge, stationary_risk
     from nqmjax.nonlinear import (
@@ -51,9 +55,31 @@ if TYPE_CHECKING:
         participation,
         precondition,
     )
-    from nqmjax.optimizers import QHM, SGD, Averaged, HeavyBall, LinearOptimizer, Nesterov, Preconditioned
+    from nqmjax.optimizers import (
+        L2,
+        QHM,
+        SGD,
+        Averaged,
+        DecoupledWeightDecay,
+        HeavyBall,
+        LinearOptimizer,
+        LocalSGD,
+        Lookahead,
+        Nesterov,
+        Preconditioned,
+    )
     from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
-    from nqmjax.scaling import critical_batch_size, noise_scale, read_observed, regimes, strides, tune
+    from nqmjax.scaling import (
+        anchored_curve,
+        critical_batch_size,
+        fit_problem,
+        noise_scale,
+        noise_scale_from_norms,
+        read_observed,
+        regimes,
+        strides,
+        tune,
+    )
     from nqmjax.schedules import Plan, optimize_schedule, run, steps_to_target_with_schedule
     from nqmjax.spectrum_files import read_spectrum
     from nqmjax.sweeps import sweep
@@ -66,11 +92,33 @@ exports(
     public={
         "problem": ["NoisyQuadratic", "power_law", "from_spectrum"],
         "spectrum_files": ["read_spectrum"],
-        "optimizers": ["LinearOptimizer", "SGD", "HeavyBall", "Nesterov", "QHM", "Preconditioned", "Averaged"],
+        "optimizers": [
+            "LinearOptimizer",
+            "SGD",
+            "HeavyBall",
+            "Nesterov",
+            "QHM",
+            "Preconditioned",
+            "Averaged",
+            "L2",
+            "DecoupledWeightDecay",
+            "Lookahead",
+            "LocalSGD",
+        ],
         "dynamics": ["risk", "risk_curve", "stationary_risk", "spectral_radius", "stability_edge"],
         "target": ["steps_to_target", "StepsToTarget", "Status"],
         "sweeps": ["sweep"],
-        "scaling": ["tune", "critical_batch_size", "noise_scale", "regimes", "read_observed", "strides"],
+        "scaling": [
+            "tune",
+            "critical_batch_size",
+            "noise_scale",
+            "regimes",
+            "read_observed",
+            "anchored_curve",
+            "fit_problem",
+            "noise_scale_from_norms",
+            "strides",
+        ],
         "schedules": ["Plan", "run", "optimize_schedule", "steps_to_target_with_schedule"],
         "bounds": ["bayes_bound", "flat_prior_bound", "bayes_examples"],
         "nonlinear": [
@@ -88,5 +136,17 @@ exports(
             "precondition",
         ],
     },
-    packages=["optimizers", "dynamics", "target", "nonlinear", "sweeps", "schedules", "scaling", "runs", "figures", "cli"],
+    packages=[
+        "optimizers",
+        "dynamics",
+        "target",
+        "nonlinear",
+        "measure",
+        "sweeps",
+        "schedules",
+        "scaling",
+        "runs",
+        "figures",
+        "cli",
+    ],
 )

@@ -34,6 +34,9 @@ from nqmjax.problem import SIGNS, NoisyQuadratic, from_spectrum
 ARRAYS = (".npz", ".npy", ".nc", ".json")
 """Suffixes of files of arrays."""
 
+FITTED = "fitted"
+"""What a file of a fitted problem holds besides its spectrum; `nqmjax.scaling.read_problem` reads it."""
+
 DENSITY = "a density needs the widths of its bins; give the directions that each row stands for as 'count'"
 VARIANCE = "noise is a variance, the square of a standard deviation; give that as 'noise'"
 LOGARITHM = "give the eigenvalues themselves as 'eigenvalue'"
@@ -247,7 +250,7 @@ def _netcdf(path: Path) -> Entries:
 def _json(path: Path) -> Entries:
     content = json.loads(path.read_text(encoding="utf-8-sig"))
     require(isinstance(content, dict | list), "the content", type(content).__name__, "give lists of numbers by name")
-    entries = content if isinstance(content, dict) else {"": content}
+    entries = {name: one for name, one in content.items() if name != FITTED} if isinstance(content, dict) else {"": content}
     return {name: functools.partial(entries.__getitem__, name) for name in entries}
 
 

@@ -20,6 +20,7 @@ WRITTEN = {
     "budget": ["nqmjax-budget.nc"],
     "fit": ["model.json"],
     "plan": ["nqmjax-run-plan.nc"],
+    "measure": ["nqmjax-measure.nc", "nqmjax-measure.csv"],
 }
 """What commands write if no output is named."""
 
@@ -44,9 +45,10 @@ def check_commands(text: str, there: set[str]) -> list[list[str]]:
         command, *_ = app.parse_args(words, exit_on_error=False, print_error=False)
         assert callable(command), words
         output = next((Path(words[i + 1]) for i, word in enumerate(words) if word in ("-o", "--output")), None)
-        read = {word for word in words if FILE.fullmatch(word) and word != str(output)}
+        fitted = [words[i + 1] for i, word in enumerate(words) if word == "--fit"]
+        read = {word for word in words if FILE.fullmatch(word) and word not in (str(output), *fitted)}
         assert read <= there, f"{' '.join(words)}: {read - there} is not written before"
-        there |= _written(words, output)
+        there |= {*_written(words, output), *fitted}
     return commands
 
 

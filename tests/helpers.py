@@ -32,6 +32,10 @@ def momentum(rng):
     return 1 - 10 ** rng.uniform(-4, 0)
 
 
+def strength(rng):
+    return 10 ** rng.uniform(-6, 0)
+
+
 OPTIMIZERS = {
     "SGD": lambda rng, a: nq.SGD(a),
     "HeavyBall": lambda rng, a: nq.HeavyBall(a, momentum(rng)),
@@ -52,6 +56,18 @@ OPTIMIZERS = {
     "Preconditioned Nesterov": lambda rng, a: nq.Preconditioned(nq.Nesterov(a, momentum(rng)), rng.uniform(0, 1)),
 }
 
+DECAYED = {
+    "L2 HeavyBall": lambda rng, a: nq.L2(nq.HeavyBall(a, momentum(rng)), strength(rng)),
+    "Averaged Preconditioned L2 SGD": lambda rng, a: nq.Averaged(
+        nq.Preconditioned(nq.L2(nq.SGD(a), strength(rng)), rng.uniform(0, 1)), momentum(rng)
+    ),
+    "Decayed HeavyBall": lambda rng, a: nq.DecoupledWeightDecay(nq.HeavyBall(a, momentum(rng)), strength(rng)),
+    "Decayed Averaged SGD": lambda rng, a: nq.DecoupledWeightDecay(nq.Averaged(nq.SGD(a), momentum(rng)), strength(rng)),
+}
+"""Optimizers whose runs never forget their start."""
+
+ALL = OPTIMIZERS | DECAYED
+
 
 def edge(optimizer, curvature):
     """The learning rate at which a direction becomes unstable, in closed form."""
@@ -60,6 +76,11 @@ def edge(optimizer, curvature):
             return edge(optimizer.optimizer, curvature ** (1 - optimizer.power))
         case nq.Averaged():
             return edge(optimizer.optimizer, curvature)
+        case nq.L2():
+            return edge(optimizer.optimizer, curvature + optimizer.strength)
+        case nq.DecoupledWeightDecay(optimizer=inner):
+            m = getattr(inner, "momentum", 0.0)
+            return 2 * (1 + m) / (curvature + (1 + m) * optimizer.strength)
         case nq.SGD():
             return 2 / curvature
         case nq.HeavyBall(momentum=m):
@@ -92,7 +113,7 @@ def random_cell(rng, name, groups):
     rate = 10 ** rng.uniform(-4, 0.8) / problem.curvature[0]
     batch = 2.0 ** rng.uniform(0, 22)
     excess = (problem.initial_risk - problem.irreducible) * 10 ** rng.uniform(-4, -0.01)
-    return problem, OPTIMIZERS[name](rng, rate), batch, problem.irreducible + excess
+    return problem, ALL[name](rng, rate), batch, problem.irreducible + excess
 
 
 def adversarial_problem(rng, groups):
@@ -110,7 +131,7 @@ def adversarial_problem(rng, groups):
 
 def adversarial_optimizer(rng, name, curvature):
     """Rates at the edge of stability, closely below or above it, beyond it, far below; momenta and decays up to 1 - 1e-9."""
-    optimizer = OPTIMIZERS[name](rng, 1.0)
+    optimizer = ALL[name](rng, 1.0)
     if rng.random() < 0.3:
         near_one = [key for key in hyperparameters(optimizer) if key.split(".")[-1] in ("momentum", "decay", "slow")]
         optimizer = optimizer.replace(**{key: 1 - 10 ** rng.uniform(-9, -3) for key in near_one})
@@ -251,8 +272,7 @@ def precise_curve(problem, optimizer, batch_size, horizon):
             lambda leaf: np.asarray(leaf, np.longdouble), build_model(problem, optimizer, np.asarray(batch_size))
         )
     read, squares, risks = model.read, np.zeros_like(model.noise), []
-    start, kick = np.zeros_like(model.kick), model.kick
-    start[0] = 1
+    start, kick = model.start, model.kick
     with np.errstate(all="ignore"):
         for _ in range(horizon + 1):
             bias = (read * start).sum(0) ** 2
@@ -260,3 +280,81 @@ def precise_curve(problem, optimizer, batch_size, horizon):
             squares = squares + (read * kick).sum(0) ** 2
             start, kick = (x + (model.increment * x).sum(1) for x in (start, kick))
     return np.where(np.isnan(risks), np.inf, risks)
+
+
+OUTER = {
+    "SGD": lambda rate, m: nq.SGD(rate),
+    "HeavyBall": lambda rate, m: nq.HeavyBall(rate, m),
+    "Nesterov": lambda rate, m: nq.Nesterov(rate, m),
+}
+
+
+def periodic_cells(rng, kind, groups, cells, inner=None, outer=None):
+    """Cells of one problem and one structure: inner momentum or none, a period, a pull or an outer optimizer."""
+    problem = random_problem(rng, groups)
+    name, outer = inner or rng.choice(["HeavyBall", "Nesterov"]), outer or rng.choice([*OUTER])
+    rate = 10 ** rng.uniform(-4, 0.4, cells) / problem.curvature[0]
+    momenta, slow = ((1 - 10 ** rng.uniform(-2, 0, cells)) * (rng.random(cells) < 0.7) for _ in range(2))
+    period = np.round(10 ** rng.uniform(0, 2, cells))
+    inner, batch = OUTER[name](rate, momenta), 2.0 ** rng.uniform(0, 22, cells)
+    if kind == "Lookahead":
+        pull = 1 - rng.random(cells)
+        return problem, nq.Lookahead(inner, period, pull), batch, (name, "SGD", rate, momenta, pull, 0 * pull, period, 1)
+    high, workers = 10 ** rng.uniform(-1, 0, cells) * (1 - 0.5 * slow), np.round(10 ** rng.uniform(0, 2, cells))
+    optimizer = nq.LocalSGD(inner, OUTER[outer](high, slow), period, workers)
+    return problem, optimizer, batch, (name, outer, rate, momenta, high, slow, period, workers)
+
+
+def periodic_maps(h, settings):
+    """Maps of an update and of a synchronisation, and the kick: of parameter, momentum, slow weights and their momentum."""
+    inner, outer, *values = settings
+    a, b, o, s = (value[:, None, None] for value in values)
+    theta, m, phi, v = np.broadcast_to(np.eye(4)[:, None, None], (4, len(a), len(h), 4))
+    gradient, unit = h[:, None] * theta, np.ones((1, len(h)))
+    moved, away = b * m + gradient, phi - theta
+    step = gradient + b * moved if inner == "Nesterov" else moved
+    push = s * v + away if outer != "SGD" else away
+    jump = phi - o * (away + s * push if outer == "Nesterov" else push)
+    kicked = -(a * (1 + b) if inner == "Nesterov" else a)[..., 0] * unit
+    kick = np.stack([kicked, np.ones_like(kicked), 0 * kicked, 0 * kicked], axis=-1)
+    return np.stack([theta - a * step, moved, phi, v], axis=-2), np.stack([jump, m, jump, push], axis=-2), kick
+
+
+def periodic_curves(problem, batch, settings, horizon):
+    """Risks `(cells, horizon + 1)` by the recursion of second moments, in NumPy."""
+    h, (*method, period, workers) = problem.curvature, settings
+    matrix, synchronise, kick = periodic_maps(h, method)
+    added = (problem.noise / (batch * workers)[:, None])[..., None, None] * kick[..., :, None] * kick[..., None, :]
+    start = np.array([1.0, 0.0, 1.0, 0.0])
+    moments = np.broadcast_to(problem.initial[:, None, None] * np.outer(start, start), added.shape)
+    weight, risks = 0.5 * problem.count * h, []
+    with np.errstate(all="ignore"):
+        for time in range(1, horizon + 2):
+            risks.append(problem.irreducible + moments[..., 0, 0] @ weight)
+            moments = matrix @ moments @ matrix.swapaxes(-1, -2) + added
+            due = time % period == 0
+            if due.any():
+                moments = np.where(due[:, None, None, None], synchronise @ moments @ synchronise.swapaxes(-1, -2), moments)
+    risks = np.array(risks).T
+    return np.where(np.isnan(risks), np.inf, risks)
+
+
+def compare_periodic(kind, seed, cells=25, groups=8, horizon=5000, inner=None):
+    """First passages of random cells of Lookahead or LocalSGD against brute force over `horizon` updates, and their risks."""
+    rng = np.random.default_rng([seed, 2, *map(ord, kind)])
+    problem, optimizer, batch, settings = periodic_cells(rng, kind, groups, cells, inner)
+    curves = periodic_curves(problem, batch, settings, horizon)
+    steps = rng.integers(0, horizon, cells)
+    known, risks = curves[np.arange(cells), steps], nq.risk(problem, optimizer, batch, steps)
+    tame = known < 1e6 * problem.initial_risk
+    np.testing.assert_allclose(risks[tame], known[tame], rtol=1e-7)
+    target = np.array([adversarial_target(rng, curve, problem.irreducible) for curve in curves])
+    found, tally = nq.steps_to_target(problem, optimizer, batch, target), Tally(cells=cells)
+    for i, (curve, got) in enumerate(zip(curves, found.steps, strict=True)):
+        tally.reached += bool((curve <= target[i]).any())
+        tally.oscillating += bool((curve[1:] > curve[:-1]).any())
+        early, exact, late = (answers("first", curve, target[i] * (1 + tie)) for tie in (TIE, 0.0, -TIE))
+        tally.ties += early <= min(got, horizon + 1) <= late and min(got, horizon + 1) != exact
+        if not early <= min(got, horizon + 1) <= late:
+            tally.mismatches += ((kind, seed, i, got, exact, int(found.status[i])),)
+    return tally

@@ -7,6 +7,17 @@ from made_models import made_model
 from nqmjax.cli import examples
 from nqmjax.runs.model_files import FORMAT, VERSION, _document
 
+MODELS_FILE = """
+import numpy as np
+
+DATA = (np.ones((6, 2), np.float32), np.arange(6.0))
+make = lambda: (lambda params, batch: ((batch[0] @ params - batch[1]) ** 2).mean(), np.zeros(2, np.float32), DATA)
+apart = lambda: (*make()[:2], (DATA[0], DATA[1][:5]))
+one = lambda: make()[0]
+two = lambda: make()[:2]
+fails = lambda: 1 / 0
+leaves = lambda: exit(3)
+"""
 MODEL = {"format": FORMAT, "version": VERSION}
 FILES = {
     "good.csv": "eigenvalue\n1\n0.1\n",
@@ -14,6 +25,11 @@ FILES = {
     "blank.csv": "\n# nothing\n\n",
     "header.csv": "eigenvalue\n",
     "steps.csv": "batch,steps\n4,90\n",
+    "rising.csv": "batch,steps\n4,90\n16,150\n",
+    "norms.csv": "step,batch,square_norm\n0,8,2\n0,64,1\n",
+    "norms-one.csv": "step,batch,square_norm\n0,8,2\n1,8,1\n",
+    "norms-zero.csv": "step,batch,square_norm\n0,8,2\n0,64,0\n",
+    "norms-apart.csv": "step,batch,square_norm\n0,8,2\n1,64,1\n",
     "word.csv": "eigenvalue\n1\nabc\n",
     "nan.csv": "eigenvalue\n1\nnan\n",
     "inf.csv": "eigenvalue\ninf\n",
@@ -39,6 +55,8 @@ FILES = {
     "text.nc": "eigenvalue\n1\n",
     "half.json": '{"eigenvalue": [1, 2',
     "word.json": '{"eigenvalue": ["a"]}',
+    "models.py": MODELS_FILE,
+    "models_broken.py": "def make(:\n",
     "list.json": "[[1, 2], [3]]",
     "number.json": "3",
     "table.xlsx": b"PK\x03\x04",
@@ -103,7 +121,7 @@ COMPARE = "schedule compare --batch-size 4 --steps 20 --families constant --no-t
 OPTIMIZE = "schedule optimize --batch-size 4 --steps 20"
 RAMP = "batch-schedule --learning-rate 0.1 --steps 20 --batch-size 4"
 BUDGET = "budget --steps 20 --batch-sizes 1,4 --optimizers sgd"
-TRANSFER = "transfer --learning-rate 0.1 --steps 20 --batch-size 4 --to 8"
+TRANSFER = "schedule transfer --learning-rate 0.1 --steps 20 --batch-size 4 --to 8"
 ON_PROBLEMS = (SCALING, COMPARE, OPTIMIZE, RAMP, BUDGET, TRANSFER)
 
 NUMBERS = {
@@ -263,7 +281,7 @@ SINGLE = {
     "scaling --powers nan": ["nan"],
     "scaling --powers": ["--powers is empty"],
     "scaling --optimizers heavy_bal": ["--optimizers is 'heavy_bal'", "did you mean 'heavy_ball'?"],
-    "scaling --optimizers adam": ["--optimizers is 'adam'"],
+    "scaling --optimizers adan": ["--optimizers is 'adan'"],
     "scaling --optimizers sgd sgd": ["optimizers", "once"],
     "scaling --optimizers": ["optimizers"],
     "scaling --fixed momentum": ["--fixed is 'momentum'", "momentum=0.9"],
@@ -288,6 +306,15 @@ SINGLE = {
     "scaling -o there.pdf": ["there.nc", "--force"],
     "scaling -o folder": ["folder.png", "directory"],
     "scaling --spectrum text.nc -o text.nc --force": ["text.nc"],
+    "noise-scale": ["LOG"],
+    "noise-scale none.csv": ["none.csv", "no such file"],
+    "noise-scale good.csv": ["good.csv", "'batch_size' is missing"],
+    "noise-scale steps.csv": ["steps.csv", "square_norm"],
+    "noise-scale norms-one.csv": ["number of batch sizes is 1", "two or more"],
+    "noise-scale norms-zero.csv": ["norms-zero.csv", "row 3", "positive"],
+    "noise-scale norms-apart.csv": ["range of steps", "same time"],
+    "noise-scale norms.csv --block 0": ["--block is 0"],
+    "noise-scale norms.csv --block x": ["--block is 'x'"],
     "figure": ["NAME"],
     "figure 3": ["NAME is '3'", "did you mean '3"],
     "figure 3a 3b": ["3b"],
@@ -317,7 +344,7 @@ SINGLE = {
     f"{COMPARE} --dim 30 --max-learning-rate -1": ["--max-learning-rate"],
     f"{COMPARE} --dim 30 --max-learning-rate nan": ["--max-learning-rate"],
     f"{COMPARE} --dim 30 --max-learning-rate fast": ["--max-learning-rate is 'fast'"],
-    f"{COMPARE} --optimizer adam": ["--optimizer is 'adam'"],
+    f"{COMPARE} --optimizer adan": ["--optimizer is 'adan'"],
     f"{COMPARE} --optimizer": ["--optimizer"],
     f"{COMPARE} --fixed momentum=0.9": ["--fixed is 'momentum'"],
     f"{COMPARE} --dim 30 --power 2": ["power"],
@@ -398,6 +425,31 @@ SINGLE = {
     "budget --steps 0 --dim 3 --batch-sizes 4 --optimizers sgd": ["--steps"],
     "budget --steps 20 --batch-sizes 1,024": ["1,024"],
     "transfer": ["--to"],
+    "transfer steps.csv": ["--to"],
+    "transfer none.csv --to 8 --optimizer sgd": ["none.csv", "no such file"],
+    "transfer good.csv --to 8 --optimizer sgd": ["good.csv", "'batch_size' is missing"],
+    "transfer steps.csv --to 8": ["--optimizer is missing"],
+    "transfer steps.csv --to 8 --optimizer adan": ["--optimizer is 'adan'", "adamw"],
+    "transfer steps.csv --to x --optimizer sgd": ["--to is 'x'"],
+    "transfer steps.csv --to 0.5 --optimizer sgd": ["is 0.5", "at least 1"],
+    "transfer steps.csv --to 8 --optimizer sgd --batch-size 4": ["--batch-size is 4", "has its own"],
+    "transfer steps.csv --to 8 --optimizer sgd --noise-scale 0": ["--noise-scale is 0"],
+    "transfer steps.csv --to 8 --optimizer sgd --devices 8": ["--examples-per-second", "missing"],
+    "transfer steps.csv --to 8 --optimizer sgd --examples-per-second 9 --devices 8": ["--per-device-batch", "missing"],
+    "transfer steps.csv --to 8 --optimizer sgd --examples-per-second 0": ["--examples-per-second is 0"],
+    "transfer steps.csv --to 8 --optimizer sgd --momentum 1": ["--momentum is 1"],
+    "transfer steps.csv --to 8 --optimizer sgd --schedule cosine": ["--schedule"],
+    "transfer steps.csv --to 8 --optimizer sgd -o x.nc": [".nc", ".csv"],
+    "transfer steps.csv --to 8 --optimizer sgd -o there.csv": ["there", "--force"],
+    "transfer steps.csv --to 8 --optimizer sgd -o steps.csv --force": ["steps.csv", "input"],
+    "transfer steps.csv --to 8 --optimizer sgd --fit x.csv": [".csv", ".json"],
+    "transfer steps.csv --to 8 --optimizer sgd --fit there.json": ["there.json", "--force"],
+    "transfer steps.csv --to 8 --optimizer sgd --fit x.json": ["number of batch sizes is 1"],
+    "transfer rising.csv --to 8 --optimizer sgd": ["steps is 90", "tune the rate"],
+    "transfer --to 8 --noise-scale 9 --optimizer sgd": ["--batch-size is missing"],
+    "transfer --to 8 --noise-scale 9 --optimizer sgd --batch-size 4": ["--steps is missing"],
+    "schedule transfer": ["--to"],
+    "schedule transfer --to 8": ["--learning-rate"],
     "transfer --to 8": ["--learning-rate"],
     "transfer --to 8 --plan plan.csv --steps 4": ["--plan"],
     "transfer --to x --plan plan.csv": ["--to is 'x'"],
@@ -471,6 +523,30 @@ SINGLE = {
     "schedule compare --steps 20 --batch-size x -o there": ["--batch-size is 'x'"],
     "schedule optimize --steps 20 --batch-size 4 --spectrum none.csv -o there.csv": ["none.csv", "no such file"],
     "transfer --to x --plan plan.csv -o there.nc": ["--to is 'x'"],
+    "measure --model nothing": ["--model is 'nothing'", "my_module:make"],
+    "measure --model :make": ["--model is ':make'"],
+    "measure --model no_such_module:make": ["--model is 'no_such_module:make'", "No module named"],
+    "measure --model none.py:make": ["none.py:make", "No module named"],
+    "measure --model models_broken.py:make": ["models_broken.py:make", "SyntaxError"],
+    "measure --model models.py:maek": ["the function of", "did you mean 'make'"],
+    "measure --model models.py:fails": ["models.py:fails", "fails() fails: ZeroDivisionError"],
+    "measure --model models.py:leaves": ["models.py:leaves", "SystemExit"],
+    "measure --model models.py:one": ["models.py:one", "return (loss, params, data)"],
+    "measure --model models.py:two": ["models.py:two", "2 things", "return (loss, params, data)"],
+    "measure --model models.py:apart": ["the number of examples", "6", "5"],
+    "measure --model models.py:make --matrix gauss_newton": ["--matrix", "outputs"],
+    "measure --model models.py:make --matrix fisher": ["--matrix", "fisher"],
+    "measure --model models.py:make --batch-size 4": ["--batch-size is 4", "at most 3"],
+    "measure --model models.py:make --batch-size 0": ["--batch-size is 0"],
+    "measure --model models.py:make --probes 0": ["--probes is 0"],
+    "measure --model models.py:make --probes x": ["--probes is 'x'"],
+    "measure --model models.py:make --lanczos-steps 1": ["--lanczos-steps is 1"],
+    "measure --model models.py:make --chunk 0": ["--chunk is 0"],
+    "measure --model models.py:make --seed -1": ["--seed is -1"],
+    "measure --model models.py:make -o there": ["there", "--force"],
+    "measure --model models.py:make -o folder": ["folder.png", "directory"],
+    "measure --model models.py:make -o nowhere/x": ["nowhere", "make it first"],
+    "measure models.py:make": ["models.py:make"],
     "example nothing": ["nothing", "choose from"],
     "example spectrum extra": ["extra"],
 }

@@ -50,6 +50,16 @@ FAMILIES = {
 
 HYPER = [None, "a", RAGGED, math.nan, {}]
 
+DATA = (np.ones((6, 2), np.float32), np.arange(6.0))
+NETWORK = {
+    "function": (lambda params, batch: ((batch[0] @ params - batch[1]) ** 2).mean(), [*THING, lambda params, batch: batch]),
+    "params": (np.zeros(2, np.float32), [None, "a", 3, [1, 2], {}, np.arange(2)]),
+    "data": (DATA, [*THING, (), (DATA[0], DATA[1][:5]), (DATA[0][:1], DATA[1][:1])]),
+    "chunk": (4, [*COUNT, 0]),
+    "loss": (None, ["nonsense", 3]),
+    "matrix": (None, ["nonsense", 3, "gauss_newton"]),
+}
+
 
 def used(method: Callable) -> Callable:
     """A method in use: the constructor checks nothing, for its arguments may be traced."""
@@ -110,6 +120,13 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
     ),
     "Preconditioned": (used(nq.Preconditioned), {"optimizer": (METHOD, THING), "power": (0.5, HYPER)}),
     "Averaged": (used(nq.Averaged), {"optimizer": (METHOD, THING), "decay": (0.9, HYPER)}),
+    "L2": (used(nq.L2), {"optimizer": (METHOD, THING), "strength": (0.1, HYPER)}),
+    "Lookahead": (used(nq.Lookahead), {"inner": (METHOD, THING), "period": (5, HYPER), "pull": (0.5, HYPER)}),
+    "LocalSGD": (
+        used(nq.LocalSGD),
+        {"inner": (METHOD, THING), "outer": (METHOD, THING), "period": (5, HYPER), "workers": (2, HYPER)},
+    ),
+    "DecoupledWeightDecay": (used(nq.DecoupledWeightDecay), {"optimizer": (METHOD, THING), "strength": (0.1, HYPER)}),
     "risk": (nq.risk, ON_PROBLEM | BATCH | STEPS | DTYPE),
     "risk_curve": (nq.risk_curve, ON_PROBLEM | BATCH | {"num_steps": (3, [*COUNT, [1, 2]])} | DTYPE),
     "stationary_risk": (nq.stationary_risk, ON_PROBLEM | BATCH | DTYPE),
@@ -301,6 +318,80 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
         },
     ),
     "read_observed": (nq.read_observed, {"path": ("x.csv", PATH)}),
+    "anchored_curve": (
+        nq.anchored_curve,
+        {
+            "observed": (([64, 256], [900, 300]), [*THING, ([64], [900, 300]), ([64, 256], [300, 900]), [CURVE, CURVE]]),
+            "optimizer": ("adamw", ["nonsense", 3, [], math.nan]),
+            "noise_scale": (None, ["a", math.nan, 0.0, -1.0, math.inf, RAGGED]),
+            "critical_batch_size": (None, ["a", math.nan, 0.0, -1.0, math.inf, RAGGED]),
+            "sharpness": (None, ["a", math.nan, 0.0, -1.0, math.inf, RAGGED]),
+            "level": (0.9, [*NUMBER, 0.0, 1.0]),
+            "seed": (0, COUNT),
+        },
+    ),
+    "fit_problem": (
+        nq.fit_problem,
+        {
+            "observed": (CURVE, [*THING, ([64, 256], [900, 300]), ([64, 256, 512], [300, 900, 950])]),
+            "optimizer": ("adamw", ["nonsense", 3, None, [], math.nan]),
+            "level": (0.9, [*NUMBER, 0.0, 1.0]),
+            "seed": (0, COUNT),
+        },
+    ),
+    "scaling.read_problem": (nq.scaling.read_problem, {"path": ("x.json", [*PATH, "x.json"])}),
+    "scaling.write_problem": (nq.scaling.write_problem, {"fitted": (None, THING), "path": ("x.json", [])}),
+    "noise_scale_from_norms": (
+        nq.noise_scale_from_norms,
+        {
+            "batch_sizes": ([8, 64], [*NUMBER, 8, [8, 8], [0.5, 64], [8, 64, 512], [[8, 64]]]),
+            "square_norms": ([[5.0, 2.0]] * 40, [*NUMBER, 5.0, [5.0, 0.0], [5.0, -2.0], [math.inf, 2.0], [[2.0, 5.0]] * 40]),
+            "steps": (None, ["a", [0], RAGGED]),
+            "level": (0.9, [*NUMBER, 0.0, 1.0]),
+            "block": (2, ["a", math.nan, 0, 1.5, RAGGED]),
+            "seed": (0, COUNT),
+        },
+    ),
+    "scaling.scaling_curves": (
+        nq.scaling.scaling_curves,
+        {"problem": (PROBLEM, THING)}
+        | BATCH
+        | {
+            "target": (0.1, POSITIVE),
+            "optimizers": (["sgd"], [["nonsense"], "sgd", [], 3]),
+            "powers": ([0.0], [["a"], [2.0], [], 3]),
+        },
+    ),
+    "scaling.recipes": (
+        nq.scaling.recipes,
+        {
+            "curve": (nq.anchored_curve(CURVE, "adamw"), [*THING, CURVE]),
+            "batch_size": ([256], [*NUMBER, 0.5, [], [[256]], math.inf]),
+            "reference": (64, ["a", math.nan, 0.5, [64, 128], RAGGED]),
+            "momentum": (0.9, [*POSITIVE, 1.0]),
+            "beta2": (0.9, [*POSITIVE, 1.0]),
+            "warmup": (0.9, [*POSITIVE, 1.0]),
+        },
+    ),
+    "scaling.Devices": (
+        nq.scaling.Devices,
+        {
+            "examples_per_second": (100.0, [*POSITIVE, 0.0, math.inf]),
+            "devices": (2, [*COUNT, 0]),
+            "per_device_batch": (32, [*POSITIVE, 0.5, math.inf]),
+        },
+    ),
+    "scaling.read_norms": (nq.scaling.read_norms, {"path": ("x.csv", PATH)}),
+    "scaling.Observed": (
+        nq.scaling.Observed,
+        {
+            "batch_size": ([64, 128], [*POSITIVE, 64, [], [64], [64, 0.5], [[64, 128]]]),
+            "steps": ([900, 500], [*POSITIVE, [900], [900, 0], [900, math.inf]]),
+            "learning_rate": ([0.1, 0.2], ["a", 0.1, RAGGED, [0.1], [0.1, 0.0], [0.1, math.inf], {}]),
+            "standard_error": ([9, 5], ["a", 9, RAGGED, [9], [9, -5], [9, math.inf], {}]),
+            "label": ("adamw", [None, 3]),
+        },
+    ),
     "noise_scale": (
         nq.noise_scale,
         {"problem": (PROBLEM, THING), "second_moments": (1.0, ["a", math.nan, -1.0, RAGGED]), "definition": ("B_noise", WORD)},
@@ -340,12 +431,28 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "rate_factor": (0.1, [*POSITIVE, math.inf]),
         },
     ),
+    "measure.measure": (
+        lambda **values: nq.measure.measure(**values, progress=False),
+        NETWORK
+        | {
+            "lanczos_steps": (2, [*COUNT, 1]),
+            "probes": (1, [*COUNT, 0]),
+            "batch_size": (2, ["a", math.nan, RAGGED, {}, 0, 1.5, 4]),
+            "seed": (0, COUNT),
+        },
+    ),
+    "measure.curvature_product": (nq.measure.curvature_product, NETWORK),
+    "measure.dataset_loss": (
+        nq.measure.dataset_loss,
+        {name: NETWORK[name] for name in ("data", "chunk", "loss")} | {"function": (NETWORK["function"][0], THING)},
+    ),
     "precondition": (nq.precondition, {"problem": (PROBLEM, THING), "power": (0.5, [*POSITIVE, 2.0])}),
 }
 UNCHECKED = {
     "LinearOptimizer": "a base class",
     "StepsToTarget": "a result",
     "Status": "an enumeration",
+    "measure.Measurement": "a result",
     "runs.RunSettings": "built by run_settings",
     "runs.Runs": "built by make and read",
     "runs.RunModel": "a result",

@@ -6,6 +6,7 @@ So help, and most messages about bad input, come at once.
 
 import _thread
 import contextlib
+import itertools
 import os
 import sys
 import threading
@@ -30,7 +31,9 @@ Examples:
                                            cosine, linear or WSD?
   nqmjax budget --epochs 40 --dataset-size 50000
                                            best rate and loss by batch size
-  nqmjax transfer --plan plan.csv --to 256 a recipe at another batch size
+  nqmjax transfer tuned-runs.csv --optimizer adamw --to 1024 4096
+                                           your recipe at other batch sizes
+  nqmjax measure --model my_module:make    a spectrum from a network of your own
   nqmjax example                           files to try the commands with
   nqmjax fit runs.csv                      a model of real training runs
   nqmjax predict model.json --N 1e9 --B 512 --K 2e4
@@ -55,18 +58,21 @@ COMMANDS = {
     "sweep": "Exact updates to a target loss over a grid of hyperparameters and batch sizes.",
     "schedule compare": "Cosine, linear or WSD? Final loss of schedule families, each at its best.",
     "schedule optimize": "The best possible plan, piece by piece.",
+    "schedule transfer": "Batch times k: what rate, and how many steps? A recipe under each rule.",
     "batch-schedule": "When to raise the batch, and by how much: the best batch sizes for given rates.",
     "budget": "Best loss and best rate against batch size, for so many epochs or so many steps.",
-    "transfer": "Batch times k: what rate, and how many steps? A recipe under each rule.",
+    "transfer": "Batch times k in your own units: rate, updates and cost, from a few tuned runs.",
+    "noise-scale": "The batch size at which noise and gradient matter alike, from a log of gradient norms.",
     "fit": "Fit a model of the loss to training runs, with intervals that are checked.",
     "predict": "The loss of training runs that nobody has made yet, with intervals.",
     "plan": "Which model size, batch size and number of updates, under these limits?",
     "compare-models": "Which law predicts runs that were left out best?",
+    "measure": "Curvature, gradient noise and noise scales of a network of your own.",
     "example": "Files to try the commands with: list them, or write one into this directory.",
 }
 """Each command, `nqmjax.cli.commands.NAME:command`, and its line in the lists of commands, the first of its own help."""
 
-GROUPS = {"schedule": "Learning-rate schedules: compare families, or find the best plan."}
+GROUPS = {"schedule": "Learning-rate schedules: compare families, find the best plan, move one to another batch."}
 
 for group, about in GROUPS.items():
     app.command(App(name=group, help=about, help_format="plaintext"))
@@ -78,12 +84,13 @@ for words, about in COMMANDS.items():
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    words = sys.argv[1:] if arguments is None else arguments
+    typed = sys.argv[1:] if arguments is None else arguments
+    words = _as_before(typed)
     try:
-        set_command(words)
+        set_command(typed)
         _describe(words)
         with _messages_for_people():
-            app(arguments, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value")
+            app(words, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value")
             sys.stdout.flush()
     except (CycloptsError, ValueError) as error:
         return _fail(2, message_of(error, app, words))
@@ -98,6 +105,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os._exit(130)
         return 130
     return 0
+
+
+def _as_before(words: Sequence[str]) -> Sequence[str]:
+    """`transfer` without a table of runs and without a noise scale is `schedule transfer`, which once had its name."""
+    measured = ("--noise-scale", "--critical-batch-size", "--help", "-h")
+    names = [word for before, word in itertools.pairwise(words) if before not in ("--plan", "--spectrum", "--output", "-o")]
+    tables = [word for word in names if word.lower().endswith((".csv", ".tsv", ".txt")) and not word.startswith("-")]
+    here = bool(tables) or any(word.split("=")[0] in measured for word in names)
+    return words if here or list(words[:1]) != ["transfer"] else ["schedule", *words]
 
 
 def _describe(words: Sequence[str]) -> None:

@@ -45,6 +45,26 @@ def observed() -> str:
     return table("Updates to a loss of 0.15", "label,batch_size,steps", rows)
 
 
+def tuned_runs() -> str:
+    """Tuned updates and rates of AdamW by the anchored law, p = 1.2, with 3% of noise and 10% of the rates."""
+    draw, rows = random.Random(1), []
+    for batch_size in (64, 128, 256, 512, 1024):
+        bend = 1 + (1800 / batch_size) ** 1.2
+        steps, rate = 2400 * bend ** (1 / 1.2) * draw.gauss(1, 0.03), 2e-3 * bend ** (-0.5 / 1.2) * draw.gauss(1, 0.1)
+        rows.append(f"{batch_size},{steps:.0f},{rate:.3g}")
+    return table("Updates of AdamW to a loss of 3.2, and the rates tuned for it", "batch_size,steps,learning_rate", rows)
+
+
+def noise_log() -> str:
+    """Square norms |G|^2 + tr C / B of one device of 32 examples and the mean of eight, |G|^2 falling 40-fold, 8% of noise."""
+    draw, rows = random.Random(0), []
+    for step in range(0, 8000, 50):
+        square, variance = 4.0 * 40.0 ** -(step / 8000), 900.0 * 2.0 ** -(step / 8000)
+        for batch_size in (32, 256):
+            rows.append(f"{step},{batch_size},{(square + variance / batch_size) * draw.gauss(1, 0.08):.4f}")
+    return table("Squares of gradient norms: of one device, and of the mean of eight", "step,batch,square_norm", rows)
+
+
 def runs() -> str:
     """Losses L = 1.7 + 250 N^-0.34 + 8 (K / (1 + 64 / B))^-0.28, with 0.5% of noise, at four budgets of compute."""
     draw, rows = random.Random(0), []
@@ -101,8 +121,12 @@ EXAMPLES = {
     "observed": Example(
         "observed.csv", "steps that were counted", "nqmjax scaling --spectrum spectrum.csv --observed observed.csv", observed
     ),
+    "tuned-runs": Example(
+        "tuned-runs.csv", "tuned runs", "nqmjax transfer tuned-runs.csv --optimizer adamw --to 2048 4096", tuned_runs
+    ),
+    "noise-log": Example("noise-log.csv", "norms of gradients", "nqmjax noise-scale noise-log.csv", noise_log),
     "grid": Example("grid.toml", "a sweep", "nqmjax sweep grid.toml", grid),
-    "plan": Example("plan.csv", "a plan", "nqmjax transfer --plan plan.csv --to 256", plan),
+    "plan": Example("plan.csv", "a plan", "nqmjax schedule transfer --plan plan.csv --to 256", plan),
     "runs": Example("runs.csv", "training runs", "nqmjax fit runs.csv", runs),
     "ask": Example("ask.csv", "runs to be predicted", "nqmjax predict model.json --runs ask.csv", questions),
     "times": Example("times.csv", "seconds of a step", "nqmjax plan model.json --seconds 3600 --step-table times.csv", times),

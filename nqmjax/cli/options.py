@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter, Token
 
-from nqmjax import optimizers
+from nqmjax import nonlinear, optimizers
 from nqmjax._tools import check_choice, parse_number, require
 from nqmjax.cli.numbers import parse_assignments, parse_names
 
 if TYPE_CHECKING:
-    from nqmjax.optimizers import LinearOptimizer
+    from nqmjax.optimizers import LinearOptimizer, Optimizer
     from nqmjax.problem import NoisyQuadratic
 
 QUESTION, PROBLEM, METHOD, OUTPUT = (
     Group(name, sort_key=key) for key, name in enumerate(["Question", "Problem", "Optimizer", "Output"])
 )
+LINEAR = "sgd, heavy_ball, nesterov, qhm; with ema_ in front, averaged"
 OUTPUT_NAMES = ("--output", "-o")
 
 
@@ -90,30 +91,54 @@ class ProblemOptions:
 
 @Parameter(name="*")
 @dataclasses.dataclass
-class OptimizerOptions:
-    """Which optimizer; its learning rate is tuned or comes from the plan."""
+class AnyOptimizerOptions:
+    """Which optimizer, linear or not; its learning rate is tuned or comes from the plan."""
 
-    optimizer: Annotated[str, Parameter(group=METHOD, help="sgd, heavy_ball, nesterov, qhm; with ema_ in front, averaged.")] = (
+    optimizer: Annotated[str, Parameter(group=METHOD, help=f"{LINEAR}; adam, adamw, rmsprop, sign, lion, adam_rotated.")] = (
         "sgd"
     )
+    fixed: Annotated[
+        Words,
+        Parameter(
+            group=METHOD,
+            help="Values of its hyperparameters, momentum=0.95 or beta2=0.95; otherwise momentum 0.9, decay 0.99, nu 0.7, "
+            "beta1 0.9, beta2 0.999.",
+        ),
+    ] = ()
+    power: Annotated[float, Parameter(group=METHOD, converter=number, help="Preconditioner power p of H^p.")] = 0.0
+
+    def build(self) -> "Optimizer":
+        """The optimizer itself; its learning rate is only a placeholder."""
+        [name] = parse_names([self.optimizer]) or [""]
+        check_choice("optimizer", name, nonlinear.TEMPLATES)
+        template, values = nonlinear.TEMPLATES[name], parse_assignments("fixed", self.fixed)
+        for key in values:
+            check_choice("fixed", key, optimizers.hyperparameters(template))
+        return nonlinear.preconditioned(template.replace(**values), self.power)
+
+
+@Parameter(name="*")
+@dataclasses.dataclass
+class OptimizerOptions(AnyOptimizerOptions):
+    """Which linear optimizer."""
+
+    optimizer: Annotated[str, Parameter(group=METHOD, help=f"{LINEAR}.")] = "sgd"
     fixed: Annotated[
         Words,
         Parameter(
             group=METHOD, help="Values of its hyperparameters, momentum=0.95; otherwise momentum 0.9, decay 0.99, nu 0.7."
         ),
     ] = ()
-    power: Annotated[float, Parameter(group=METHOD, converter=number, help="Preconditioner power p of H^p.")] = 0.0
 
     def build(self) -> "LinearOptimizer":
-        """The optimizer itself; its learning rate is only a placeholder."""
-        [name] = parse_names([self.optimizer]) or [""]
-        check_choice("optimizer", name, optimizers.TEMPLATES)
-        template, values = optimizers.TEMPLATES[name], parse_assignments("fixed", self.fixed)
-        for key in values:
-            check_choice("fixed", key, optimizers.hyperparameters(template))
-        return optimizers.Preconditioned(template.replace(**values), self.power)
+        """The optimizer itself."""
+        found = super().build()
+        if not isinstance(found, optimizers.LinearOptimizer):
+            raise ValueError(f"optimizer is {self.optimizer!r}: it is not linear, and this command is for {LINEAR}")
+        return found
 
 
 THE_PROBLEM = ProblemOptions()
 THE_OPTIMIZER = OptimizerOptions()
+ANY_OPTIMIZER = AnyOptimizerOptions()
 """What is meant where no option is given."""

@@ -1,5 +1,6 @@
 """The specification of a sweep: a TOML file with a problem, an optimizer and its grids."""
 
+import dataclasses
 import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +9,8 @@ import numpy as np
 
 from nqmjax._tools import check_choice, numeric, parse_number, require
 from nqmjax.cli.numbers import parse_numbers
-from nqmjax.optimizers import TEMPLATES, Averaged, LinearOptimizer, Preconditioned, hyperparameters
+from nqmjax.nonlinear import TEMPLATES, preconditioned
+from nqmjax.optimizers import Averaged, LinearOptimizer, Optimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic, power_law
 from nqmjax.spectrum_files import read_spectrum
 
@@ -28,7 +30,7 @@ class Spec(NamedTuple):
     """A problem, an optimizer whose hyperparameters may be arrays, and the other arguments of `nqmjax.sweep`."""
 
     problem: NoisyQuadratic
-    optimizer: LinearOptimizer
+    optimizer: Optimizer
     question: dict[str, Any]
 
 
@@ -75,18 +77,22 @@ def _problem(table: dict[str, Any], folder: Path) -> NoisyQuadratic:
     return problem if bins is None else problem.quantize(bins)
 
 
-def _optimizer(table: dict[str, Any]) -> LinearOptimizer:
+def _optimizer(table: dict[str, Any]) -> Optimizer:
     check_keys("[optimizer]", {key: table[key] for key in table if key == "name"}, ["name"], ["name"])
     name, average, power = table.pop("name"), table.pop("average", None), table.pop("power", 0.0)
     check_choice("name in [optimizer]", name, TEMPLATES)
     template = TEMPLATES[name]
     names = list(hyperparameters(template))
-    check_keys("[optimizer]", table, ["name", *names, "power", "average"], names)
+    optional = [field.name for field in dataclasses.fields(template) if field.default is not dataclasses.MISSING]  # pyright: ignore
+    needed = [each for each in names if each not in optional]
+    check_keys("[optimizer]", table, ["name", *names, "power", "average"], needed)
     optimizer = template.replace(**{key: _values(key, value) for key, value in table.items()})
     if average is not None:
         require("decay" not in names, "average", average, f"{name} is averaged already; give its decay instead")
+        if not isinstance(optimizer, LinearOptimizer):
+            raise ValueError(f"average is {average}: {name} is not linear and takes none; leave it out")
         optimizer = Averaged(optimizer, _values("average", average))
-    return Preconditioned(optimizer, _values("power", power))
+    return preconditioned(optimizer, _values("power", power))
 
 
 def _question(name: str, value: Any) -> Any:

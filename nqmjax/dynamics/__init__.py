@@ -7,14 +7,16 @@ from nqmjax._tools import exports
 if TYPE_CHECKING:
     from nqmjax.dynamics.checks import check_run, check_shapes
     from nqmjax.dynamics.doubling import risk, stationary_risk
-    from nqmjax.dynamics.intervals import Position, Span, look_ahead, start_position
-    from nqmjax.dynamics.matrices import apply, dot, quadratic
-    from nqmjax.dynamics.mean_field import Walk, begin, excess_of_groups, follow, map_runs
+    from nqmjax.dynamics.intervals import Position, Span, floor_log2, look_ahead, start_position
+    from nqmjax.dynamics.matrices import apply, dot, plus_unit, quadratic, sandwich, square, squared_size, transpose
+    from nqmjax.dynamics.mean_field import Walk, advance, begin, excess_of_groups, follow, map_runs
     from nqmjax.dynamics.model import Model, build_model, in_one_precision, start_state, times, without_idle_directions
+    from nqmjax.dynamics.periodic import period_span, update
     from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces, risks_of_pieces
+    from nqmjax.dynamics.rest import centred, for_ever, settle
     from nqmjax.dynamics.roots import unstable
     from nqmjax.dynamics.scan import risk_curve
-    from nqmjax.dynamics.stability import spectral_radius, stability_edge
+    from nqmjax.dynamics.stability import spectral_radius, stability_edge, steepest_curvature
 
 exports(
     __name__,
@@ -25,11 +27,14 @@ exports(
     },
     internal={
         "checks": ["check_run", "check_shapes"],
-        "intervals": ["Position", "Span", "look_ahead", "start_position"],
-        "matrices": ["apply", "dot", "quadratic"],
-        "mean_field": ["Walk", "begin", "excess_of_groups", "follow", "map_runs"],
+        "intervals": ["Position", "Span", "floor_log2", "look_ahead", "start_position"],
+        "matrices": ["apply", "dot", "plus_unit", "quadratic", "sandwich", "square", "squared_size", "transpose"],
+        "mean_field": ["Walk", "advance", "begin", "excess_of_groups", "follow", "map_runs"],
         "model": ["Model", "build_model", "in_one_precision", "start_state", "times", "without_idle_directions"],
+        "periodic": ["period_span", "update"],
         "pieces": ["doublings", "quick_risks_of_pieces", "risks_of_pieces"],
+        "rest": ["centred", "for_ever", "settle"],
         "roots": ["unstable"],
+        "stability": ["steepest_curvature"],
     },
 )

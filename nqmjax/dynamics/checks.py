@@ -12,12 +12,13 @@ CROWD = 30
 """Directions below which a norm is not certain enough."""
 
 
-def check_run(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any, closures: bool = False) -> None:
-    """Check what every question about a run is asked with; `closures` where optimizers need not be linear."""
+def check_run(
+    problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any, closures: bool = False, periodic: bool = False
+) -> None:
+    """Check what every question about a run is asked with; see `check_linear` for what it may be asked of."""
     check_problem(problem)
     check_optimizer(optimizer)
-    if not closures:
-        check_linear("this question", optimizer)
+    check_linear("this question", optimizer, closures, periodic)
     check_batch_size(batch_size)
     _warn_of_few_directions(problem, optimizer, batch_size)
 

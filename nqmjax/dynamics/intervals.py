@@ -35,7 +35,7 @@ from typing import NamedTuple, Self
 import jax
 import jax.numpy as jnp
 
-from nqmjax.dynamics.matrices import apply, dot, outer, quadratic, sandwich, square, transpose
+from nqmjax.dynamics.matrices import apply, dot, outer, quadratic, sandwich, square, squared_size, transpose
 from nqmjax.dynamics.model import Model, start_state
 
 MARGIN = 2**12
@@ -59,8 +59,7 @@ class Span(NamedTuple):
     def one_update(cls, model: Model) -> Self:
         """The span of a single update."""
         moved = jnp.stack([dot(model.read, column) for column in transpose(model.increment)])
-        margin = TURN * jnp.finfo(moved.dtype).eps * _size(model.increment)
-        return cls(model.increment, outer(jnp.stack([moved, moved + 2 * model.read], axis=1)), margin)
+        return cls(model.increment, both_sums(moved, model.read), margin_of(model.increment))
 
     def doubled(self) -> Self:
         """The span of twice as many updates."""
@@ -101,7 +100,7 @@ def look_ahead(model: Model, span: Span, here: Position) -> Interval:
     (first, kick), (last, kick_at_end) = dot(read, here.state) ** 2, dot(read, state) ** 2
     lower, upper = jnp.minimum(first, last), jnp.maximum(first, last)
     if len(model.read) > 1:
-        change, total = _sums_of_squares(span, here.state[:, :1])
+        change, total = sums_of_squares(span, here.state[:, :1])
         variation = jnp.sqrt(change * total)
         lower = jnp.clip((first + last - variation) / 2, 0, lower)
         upper = jnp.maximum((first + last + variation) / 2, upper)
@@ -112,12 +111,23 @@ def look_ahead(model: Model, span: Span, here: Position) -> Interval:
     return Interval(end, (weight * lower).sum(), (weight * upper).sum())
 
 
-def _sums_of_squares(span: Span, x: jax.Array) -> jax.Array:
+def sums_of_squares(span: Span, x: jax.Array) -> jax.Array:
     """`x^T D_n x` and `x^T S_n x`, from above: with what rounding may have taken."""
     diagonal = reduce(add, (span.sums[i, i] * (x[i] * x[i]) for i in range(len(x))))
     return quadratic(span.sums, x) + (MARGIN * jnp.finfo(x.dtype).eps + span.margin) * diagonal
 
 
-def _size(increment: jax.Array) -> jax.Array:
-    """Size of the largest matrix, whatever the units of the state variables."""
-    return jnp.sqrt(jnp.abs(increment * transpose(increment)).max())
+def both_sums(moved: jax.Array, read: jax.Array) -> jax.Array:
+    """`d d^T` and `e e^T` of one update that changes what is read by `d = moved`; shape `(m, m, 2, n)`."""
+    return outer(jnp.stack([moved, moved + 2 * read], axis=1))
+
+
+def margin_of(increment: jax.Array) -> jax.Array:
+    """The margin of a map in each direction, by its size."""
+    return TURN * jnp.finfo(increment.dtype).eps * jnp.sqrt(squared_size(increment))
+
+
+def floor_log2(value: jax.Array) -> jax.Array:
+    """`floor(log2(value))` of an integer, 0 below 2."""
+    bits = jnp.iinfo(value.dtype).bits
+    return (bits - 1 - jax.lax.clz(jnp.maximum(value, 1))).astype(jnp.int32)

@@ -26,9 +26,28 @@ def outer(x: jax.Array) -> jax.Array:
     return x[:, None] * x[None]
 
 
+def act(matrix: jax.Array, x: jax.Array) -> jax.Array:
+    """`M x`."""
+    return reduce(add, (matrix[:, k] * x[k] for k in range(len(x))))
+
+
 def apply(increment: jax.Array, x: jax.Array) -> jax.Array:
     """`A x`."""
-    return x + reduce(add, (increment[:, k] * x[k] for k in range(len(x))))
+    return x + act(increment, x)
+
+
+def solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    """`x` with `M x = right`, by elimination in the order of the rows: not finite where a pivot vanishes."""
+    rows = [[*row, value] for row, value in zip(matrix, right, strict=True)]
+    for i, pivot in enumerate(rows):
+        for j in range(i + 1, len(rows)):
+            factor = rows[j][i] / pivot[i]
+            rows[j] = [entry - factor * above for entry, above in zip(rows[j], pivot, strict=True)]
+    x: list[jax.Array] = []
+    for i, row in reversed(list(enumerate(rows))):
+        known = zip(row[i + 1 : -1], x, strict=True)
+        x.insert(0, (row[-1] - sum(entry * value for entry, value in known)) / row[i])
+    return jnp.stack(x)
 
 
 def square(increment: jax.Array) -> jax.Array:
@@ -40,6 +59,17 @@ def sandwich(increment: jax.Array, inner: jax.Array) -> jax.Array:
     """`A P A^T` for symmetric `P`."""
     half = inner + product(inner, transpose(increment))
     return half + product(increment, half)
+
+
+def plus_unit(increment: jax.Array) -> jax.Array:
+    """`A` itself."""
+    unit = jnp.eye(len(increment), dtype=increment.dtype)
+    return increment + jnp.expand_dims(unit, tuple(range(2, increment.ndim)))
+
+
+def squared_size(matrix: jax.Array) -> jax.Array:
+    """Squared size of `M` in each direction, whatever the units of the state variables: the largest `|M_ij M_ji|`."""
+    return jnp.abs(matrix * transpose(matrix)).max((0, 1))
 
 
 def transpose(matrix: jax.Array) -> jax.Array:

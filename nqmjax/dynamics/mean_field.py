@@ -1,4 +1,8 @@
-"""Risks of optimizers that are not linear: the moments of their closure, one update at a time."""
+r"""Risks of optimizers that are not linear: the moments of their closure, one update at a time, or many where little changes.
+
+The first updates are made one by one. Then, where the optimizer can leap, `2^l` are made at once, at most a share of those made
+so far, with `l` such that the errors of all leaps add up to some 1e-4 of the risk for each factor of ten in updates.
+"""
 
 import functools
 from collections.abc import Callable
@@ -7,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from nqmjax.dynamics.intervals import floor_log2
 from nqmjax.dynamics.model import in_one_precision, times
 from nqmjax.optimizers import MeanFieldOptimizer
 
@@ -14,22 +19,64 @@ LANES = 64
 """Runs that are followed side by side on an accelerator."""
 
 
+SHORTEST = 5
+"""Leaps are of `2^5` updates at least; shorter ones cost as much as the updates."""
+
+SHARE = 4
+"""Leaps are of `2^-4` of the updates made so far at most, so that no oscillation is stepped over while it lasts."""
+
+GROWING = 0.2
+"""Share of the error allowed below which the next leap is twice as long: then it makes some four times the error."""
+
+ERROR = 3e-4
+"""Error of the risk that a leap may make, relative to it and to the share of the updates made so far that it makes."""
+
+
 class Walk(NamedTuple):
-    """A run under way: the updates made, and the moments after them."""
+    """A run under way: the updates made, the moments after them, the next leap to try and the updates to make before it."""
 
     step: jax.Array
     moments: Any
+    level: jax.Array
+    wait: jax.Array
+
+
+def begin(problem: Any, optimizer: MeanFieldOptimizer) -> Walk:
+    """A run before its first update."""
+    zero = jnp.zeros((), jnp.uint32)
+    return Walk(zero, optimizer.start(problem), jnp.asarray(SHORTEST, jnp.int32), jnp.zeros((), jnp.int32))
 
 
 def follow(problem: Any, optimizer: MeanFieldOptimizer, inverse_batch: Any, walk: Walk) -> Walk:
     """One more update."""
     moments = optimizer.update(problem, walk.moments, inverse_batch, walk.step.astype(problem.curvature.dtype))
-    return Walk(walk.step + 1, moments)
+    return walk._replace(step=walk.step + 1, moments=moments, wait=jnp.maximum(walk.wait - 1, 0))
 
 
-def begin(problem: Any, optimizer: MeanFieldOptimizer) -> Walk:
-    """A run before its first update."""
-    return Walk(jnp.zeros((), jnp.uint32), optimizer.start(problem))
+def advance(
+    problem: Any, optimizer: MeanFieldOptimizer, inverse_batch: Any, walk: Walk, end: jax.Array, most: Any = 31
+) -> Walk:
+    """One more update, or a leap of at most `2^most` that does not pass `end`; the same walk where a leap fails."""
+    if not optimizer.leaps:
+        return follow(problem, optimizer, inverse_batch, walk)
+    room = floor_log2(jnp.minimum(end - walk.step, walk.step >> SHARE))
+    level = jnp.minimum(jnp.minimum(walk.level, room), jnp.asarray(most, jnp.int32))
+
+    def leap(walk: Walk) -> Walk:
+        step, count = walk.step.astype(problem.curvature.dtype), jnp.left_shift(1, level).astype(walk.step.dtype)
+        moments, doubt = optimizer.leap(problem, walk.moments, inverse_batch, step, level)
+        weight = 0.5 * problem.count * problem.curvature
+        risk = times(weight, optimizer.squares(moments)).sum()
+        error = times(weight, doubt).sum() / risk / (ERROR * count.astype(step.dtype) / step)
+        longer = level + (error < GROWING).astype(jnp.int32)
+        done = walk._replace(step=walk.step + count, moments=moments, level=longer)
+        shorter, pause = jnp.maximum(level - 1, SHORTEST), jnp.where(level > SHORTEST, 0, 1 << SHORTEST)
+        failed = walk._replace(level=shorter, wait=pause.astype(jnp.int32))
+        return jax.tree.map(lambda yes, no: jnp.where(error <= 1, yes, no), done, failed)
+
+    return jax.lax.cond(
+        (level >= SHORTEST) & (walk.wait == 0), leap, lambda walk: follow(problem, optimizer, inverse_batch, walk), walk
+    )
 
 
 def excess_of_groups(problem: Any, optimizer: MeanFieldOptimizer, walk: Walk) -> jax.Array:
@@ -79,12 +126,12 @@ def mean_field_risk(problem: Any, optimizer: Any, batch_size: Any, steps: Any, l
 
     def end(optimizer: Any, batch_size: Any, steps: Any) -> jax.Array:
         def update(walk: Walk, _: None) -> tuple[Walk, None]:
-            return jax.lax.cond(walk.step < steps, advance, lambda walk: walk, walk), None
+            return jax.lax.cond(walk.step < steps, follow_on, lambda walk: walk, walk), None
 
-        advance = functools.partial(follow, problem, optimizer, 1 / batch_size)
+        follow_on, onward = (functools.partial(move, problem, optimizer, 1 / batch_size) for move in (follow, advance))
         walk = begin(problem, optimizer)
         if length is None:
-            walk = jax.lax.while_loop(lambda walk: walk.step < steps, advance, walk)
+            walk = jax.lax.while_loop(lambda walk: walk.step < steps, lambda walk: onward(walk, steps), walk)
         else:
             walk, _ = jax.lax.scan(update, walk, length=length)
         return risk_of(problem, optimizer, walk)
@@ -102,8 +149,8 @@ def mean_field_risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any,
     def piece(walk: Walk, piece: Any) -> tuple[Walk, jax.Array]:
         optimizer, inverse_batch, steps = piece
         end = walk.step + steps
-        advance = functools.partial(follow, problem, optimizer, inverse_batch)
-        walk = jax.lax.while_loop(lambda walk: walk.step < end, advance, walk)
+        onward = functools.partial(advance, problem, optimizer, inverse_batch)
+        walk = jax.lax.while_loop(lambda walk: walk.step < end, lambda walk: onward(walk, end), walk)
         return walk, risk_of(problem, optimizer, walk)
 
     first = jax.tree.map(lambda leaf: leaf[0], optimizer)

@@ -37,24 +37,11 @@ def risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any
     if isinstance(optimizer, MeanFieldOptimizer):
         return mean_field_risks_of_pieces(problem, optimizer, inverse_batch, steps)
     steps, model = jnp.asarray(steps).astype(jnp.uint32), _model(problem, optimizer, steps)
-
-    def bit(_: Any, carry: Any) -> Any:
-        moved, added, matrix, noise, left = carry
-        odd = left & 1 == 1
-        added = where(odd, noise + _congruence(matrix, added), added)
-        moved = where(odd, twofold.product(matrix, moved), moved)
-        # Where nothing is left to do, double zeros: an overflow there would spoil gradients.
-        matrix, noise = (jax.tree.map(lambda part: jnp.where(left > 1, part, 0), entry) for entry in (matrix, noise))
-        return (moved, added, twofold.product(matrix, matrix), noise + _congruence(matrix, noise), left >> 1)
-
-    zero, kick = jnp.zeros_like(model.increment), Twofold.of(model.kick)
-    noise = Twofold.of(model.noise) * (kick[:, None] * kick[None])
-    carry = (unit_plus(zero), Twofold.of(zero), unit_plus(model.increment), noise, steps[:, None])
-    moved, added = jax.lax.fori_loop(*_loop(levels), jax.checkpoint(bit), carry)[:2]
+    moved, added = repeated(*moments_of_update(model), steps[:, None], levels)
 
     def piece(moments: Twofold, maps: Any) -> tuple[Twofold, jax.Array]:
         matrix, noise, read = maps
-        moments = _congruence(matrix, moments) + noise
+        moments = congruence(matrix, moments) + noise
         return moments, risk_of_squares(model, jnp.maximum(dot(read, act(moments, read)).rounded, 0))
 
     start, maps = _start(model), (moved, Twofold.of(inverse_batch[:, None]) * added, Twofold.of(model.read))
@@ -94,12 +81,35 @@ def _model(problem: Any, optimizer: Any, steps: Any) -> Model:
     return build_model(problem, optimizer, jnp.ones(()), jnp.shape(steps))
 
 
+def moments_of_update(model: Model) -> tuple[Twofold, Twofold]:
+    """What an update does to second moments: its map, and the noise that it adds."""
+    kick = Twofold.of(model.kick)
+    return unit_plus(model.increment), Twofold.of(model.noise) * (kick[:, None] * kick[None])
+
+
+def repeated(matrix: Twofold, noise: Twofold, times: jax.Array, levels: Any) -> tuple[Twofold, Twofold]:
+    """The map and the noise of so many repetitions, unsigned integers of at most `levels` bits; see `risks_of_pieces`."""
+
+    def bit(_: Any, carry: Any) -> Any:
+        moved, added, matrix, noise, left = carry
+        odd = left & 1 == 1
+        added = where(odd, noise + congruence(matrix, added), added)
+        moved = where(odd, twofold.product(matrix, moved), moved)
+        # Where nothing is left to do, double zeros: an overflow there would spoil gradients.
+        matrix, noise = (jax.tree.map(lambda part: jnp.where(left > 1, part, 0), entry) for entry in (matrix, noise))
+        return (moved, added, twofold.product(matrix, matrix), noise + congruence(matrix, noise), left >> 1)
+
+    zero = jnp.zeros_like(matrix.high)
+    carry = (unit_plus(zero), Twofold.of(zero), matrix, noise, times)
+    return jax.lax.fori_loop(*_loop(levels), jax.checkpoint(bit), carry)[:2]
+
+
 def _loop(levels: Any) -> tuple[Any, Any]:
     """Bounds of a loop over the levels."""
     return (0, levels) if isinstance(levels, int) else (jnp.zeros_like(levels), levels)
 
 
-def _congruence(matrix: Twofold, inner: Twofold) -> Twofold:
+def congruence(matrix: Twofold, inner: Twofold) -> Twofold:
     """`A P A^T`."""
     return twofold.product(matrix, twofold.product(inner, transpose(matrix)))
 
@@ -111,7 +121,7 @@ def _pieces_first(entry: Any) -> Any:
 
 def _start(model: Model) -> jax.Array:
     """Second moments at the start, shape `(m, m, n)`."""
-    return jnp.zeros_like(model.increment[:, :, 0]).at[0, 0].set(model.initial)
+    return model.initial * outer(model.start[:, 0])
 
 
 def _with_start(model: Model, start: jax.Array, risks: jax.Array) -> jax.Array:

@@ -20,7 +20,8 @@ from nqmjax.dynamics.checks import check_run, check_shapes, warn_of_few_later
 from nqmjax.dynamics.matrices import apply, dot
 from nqmjax.dynamics.mean_field import mean_field_curve
 from nqmjax.dynamics.model import build_model, risk_of_squares, start_state, times
-from nqmjax.optimizers import LinearOptimizer, MeanFieldOptimizer, Optimizer
+from nqmjax.dynamics.periodic import periodic_risk_curve
+from nqmjax.optimizers import LinearOptimizer, MeanFieldOptimizer, Optimizer, PeriodicOptimizer
 from nqmjax.problem import NoisyQuadratic
 
 
@@ -49,7 +50,7 @@ def risk_curve(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any, n
 
     Source: Zhang et al. 2019, eq. 3, 5 and 11.
     """
-    check_run(problem, optimizer, batch_size, closures=True)
+    check_run(problem, optimizer, batch_size, closures=True, periodic=True)
     check_steps("num_steps", num_steps)
     require(np.ndim(num_steps) == 0, "the shape of num_steps", np.shape(num_steps), "give one number")
     check_shapes(optimizer, batch_size=batch_size)
@@ -58,7 +59,8 @@ def risk_curve(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any, n
         risks, fewest = evaluate(kernel, problem, optimizer, batch_size, dtype=dtype)
         warn_of_few_later(problem, optimizer, batch_size, fewest)
         return risks
-    return evaluate(functools.partial(_risk_curve, num_steps=int(num_steps)), problem, optimizer, batch_size, dtype=dtype)
+    kernel = periodic_risk_curve if isinstance(optimizer, PeriodicOptimizer) else _risk_curve
+    return evaluate(functools.partial(kernel, num_steps=int(num_steps)), problem, optimizer, batch_size, dtype=dtype)
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")

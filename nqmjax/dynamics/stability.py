@@ -8,8 +8,17 @@ import numpy as np
 
 from nqmjax._tools import check_values, evaluate, numeric, require
 from nqmjax.dynamics.model import unit_plus
+from nqmjax.dynamics.periodic import map_of_period
 from nqmjax.dynamics.twofold import product
-from nqmjax.optimizers import LinearOptimizer, check_linear, check_optimizer, hyperparameters, linear_system
+from nqmjax.optimizers import (
+    LinearOptimizer,
+    PeriodicOptimizer,
+    check_linear,
+    check_optimizer,
+    hyperparameters,
+    is_anchored,
+    linear_system,
+)
 
 ROUNDING = 2.0**-50
 """How far a spectral radius of 1 may come out above 1."""
@@ -18,10 +27,13 @@ RATES = 18
 """Rates that are tried at once in the search for the largest stable one."""
 
 
-def spectral_radius(optimizer: LinearOptimizer, curvature: Any) -> Any:
+def spectral_radius(optimizer: LinearOptimizer | PeriodicOptimizer, curvature: Any) -> Any:
     """Largest modulus of the eigenvalues of `A(h)`: below 1 the direction converges, above 1 it diverges.
 
-    Found by repeated squaring in twice the precision, so that roots that coincide cost no digits.
+    Found by repeated squaring in twice the precision, so that roots that coincide cost no digits. The eigenvalue 1 of what
+    never changes, the start to which weight decay pulls, does not count: the direction converges to where it rests.
+
+    Of an optimizer with a period it is the root of that of a whole period, per update.
 
     Args:
       optimizer: hyperparameters of any shape `S`.
@@ -38,14 +50,14 @@ def spectral_radius(optimizer: LinearOptimizer, curvature: Any) -> Any:
     0.9
     """
     check_optimizer(optimizer)
-    check_linear("spectral_radius", optimizer)
+    check_linear("spectral_radius", optimizer, periodic=True)
     values = numeric("curvature", curvature)
     check_values("curvature", values, np.isfinite(values) & (values >= 0), "give finite values that are not negative")
     radius = evaluate(_spectral_radius, optimizer, np.atleast_1d(values))
     return radius if values.ndim else radius[..., 0]
 
 
-def stability_edge(optimizer: LinearOptimizer, curvature: Any) -> float:
+def stability_edge(optimizer: LinearOptimizer | PeriodicOptimizer, curvature: Any) -> float:
     """The learning rate above which `optimizer` diverges along a direction, its other hyperparameters as they are.
 
     Found by bisection on `spectral_radius(optimizer, h) <= 1`, for any linear optimizer with a `learning_rate`.
@@ -66,7 +78,7 @@ def stability_edge(optimizer: LinearOptimizer, curvature: Any) -> float:
 
     Source: the bounds are the Jury conditions on the characteristic polynomial of `A(h)`.
     """
-    check_linear("stability_edge", optimizer)
+    check_linear("stability_edge", optimizer, periodic=True)
     names = hyperparameters(optimizer)
     require("learning_rate" in names, "optimizer", repr(optimizer), "it has no learning_rate to find the edge of")
     require(
@@ -91,8 +103,19 @@ def stability_edge(optimizer: LinearOptimizer, curvature: Any) -> float:
     return float(low)
 
 
+def steepest_curvature(optimizer: LinearOptimizer | PeriodicOptimizer, curvature: Any) -> float:
+    """The curvature, shape `(n,)`, along which a growing rate diverges first: at either end where a pull is preconditioned."""
+    curvature = np.asarray(curvature)
+    steep = curvature * np.asarray(optimizer.gradient_scale(curvature))
+    steepest = float(curvature[steep.argmax()])
+    if steepest == 0 or not is_anchored(optimizer) or "learning_rate" not in hyperparameters(optimizer):
+        return steepest
+    flattest = float(curvature[np.where(steep > 0, steep, np.inf).argmin()])
+    return min(steepest, flattest, key=lambda curvature: stability_edge(optimizer, curvature))
+
+
 @jax.jit
-def _spectral_radius(optimizer: LinearOptimizer, curvature: Any) -> jax.Array:
+def _spectral_radius(optimizer: LinearOptimizer | PeriodicOptimizer, curvature: Any) -> jax.Array:
     """`|A^n|^(1/n)` for `n = 2^64`, each power divided by a power of two that is kept apart."""
 
     def square(level: Any, carry: Any) -> Any:
@@ -103,6 +126,10 @@ def _spectral_radius(optimizer: LinearOptimizer, curvature: Any) -> jax.Array:
         matrix = jax.tree.map(lambda part: jnp.ldexp(part, -shift), matrix)
         return matrix, exponent + jnp.ldexp(shift.astype(size.dtype), -level - 1)
 
-    matrix = unit_plus(linear_system(optimizer, curvature).increment)
+    system = linear_system(optimizer, curvature)
+    matrix = unit_plus(system.increment) if system.period is None else map_of_period(system)
+    matrix = matrix[: system.moving, : system.moving]
     matrix, exponent = jax.lax.fori_loop(0, 64, square, (matrix, jnp.zeros_like(matrix.high[0, 0])))
-    return jnp.where((matrix.high == 0).all((0, 1)), 0.0, jnp.exp2(exponent))
+    radius = jnp.where((matrix.high == 0).all((0, 1)), 0.0, jnp.exp2(exponent))
+    radius = jnp.where(jnp.isnan(matrix.high).any((0, 1)), jnp.inf, radius)
+    return radius if system.period is None else radius ** (1 / system.period)

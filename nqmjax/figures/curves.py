@@ -25,9 +25,7 @@ from nqmjax.figures.style import (
     power_line,
     title,
 )
-
-Observed = Sequence[tuple[str, np.ndarray, np.ndarray]]
-"""Measured curves: label, batch sizes and updates of each, as `nqmjax._tools.files.read_observed` returns them."""
+from nqmjax.scaling import Observed
 
 BATCHES, STEPS = "batch size (examples)", "updates to target loss"
 TICKS = (10, 5)
@@ -47,46 +45,57 @@ def observed_title(label: str) -> str:
     return short.replace("$", r"\$") + " (observed)"
 
 
-def scaling_figure(table: xr.Dataset, observed: Observed = ()) -> Figure:
+def scaling_figure(table: xr.Dataset, observed: Sequence[Observed] = ()) -> Figure:
     """Updates to target against batch size and the efficiency below: panels for each power, a line for each optimizer.
 
-    Rings mark the critical batch sizes, at which a run needs 20% more examples than at perfect scaling. The efficiency
+    Optimizers that take no preconditioner are drawn again, faintly, at the other powers. Rings mark the critical batch sizes,
+    at which a run needs 20% more examples than at perfect scaling. The efficiency
     tells curves apart that lie on each other above: the examples of the ideal bound over those used, or where there is no
     such bound the fewest examples of any curve over those used.
 
     Args:
       table: as `scaling_curves` returns it.
-      observed: measured curves, laid over every panel.
+      observed: measured curves, as `read_observed` returns them, laid over every panel.
     """
     powers = table.power.values
     share, best = _efficiency(table)
     figure, upper, lower = paired_panels(len(powers), BATCHES, STEPS, f"efficiency\n({best}: 100%)")
     for steps, efficiency, power in zip(upper, lower, powers, strict=True):
         for index, name in enumerate(table.optimizer.values):
-            curve = table.sel(power=power, optimizer=name)
             options = optimizer_line(str(name), index).options(optimizer_title(str(name)))
-            _plot(steps, table.batch_size, curve.steps, options)
-            _plot(efficiency, table.batch_size, share.sel(power=power, optimizer=name), options)
-            _mark_critical(steps, curve, curve.steps, options["color"])
-            _mark_critical(efficiency, curve, share.sel(power=power, optimizer=name), options["color"])
+            _one_optimizer(steps, efficiency, table.assign(share=share).sel(optimizer=name), power, options)
         _bounds(steps, table, ["bayes_steps"])
-        for (label, batches, counts), marker in zip(observed, OBSERVED * len(observed), strict=False):
+        for curve, marker in zip(observed, OBSERVED * len(observed), strict=False):
             points = {"color": "black", "markersize": 6, "markeredgewidth": 0.8, "markerfacecolor": "none", "zorder": 4}
-            steps.plot(batches, counts, marker, label=observed_title(label), **points)
+            steps.plot(curve.batch_size, curve.steps, marker, label=observed_title(curve.label), **points)
         title(steps, f"power {power:g}" if len(powers) > 1 or power else "")
         efficiency.set_ylim(0, 1.05)
         efficiency.yaxis.set_major_formatter(PercentFormatter(1.0))
-    _finish(upper, table, [steps for _, _, steps in observed], [batches for _, batches, _ in observed])
+    _finish(upper, table, [curve.steps for curve in observed], [curve.batch_size for curve in observed])
     for panel in lower:
         batch_size_axis(
-            panel, np.concatenate([table.batch_size.values, *(batches for _, batches, _ in observed)]), _ticks(lower)
+            panel, np.concatenate([table.batch_size.values, *(curve.batch_size for curve in observed)]), _ticks(lower)
         )
     _scaling_legends(figure, upper[0], table)
     heading = f"tuned updates to the loss {float(table.target):g}"
     heading = f"{heading}; {table.fixed} fixed" if table.attrs["fixed"] else heading
-    figure.suptitle(heading + ("; power p of the preconditioner $H^p$" if len(powers) > 1 else ""), fontsize=TEXT)
+    about = "; power p of the preconditioner $H^p$" if len(powers) > 1 else ""
+    faint = " (faint: without one)" if len(powers) > 1 and table.steps.isnull().all("batch_size").any() else ""
+    figure.suptitle(heading + about + faint, fontsize=TEXT)
     caption(figure, table.attrs)
     return figure
+
+
+def _one_optimizer(steps: Axes, efficiency: Axes, table: xr.Dataset, power: float, options: dict[str, Any]) -> None:
+    """An optimizer's curve at one power; faint beside the others if it takes no preconditioner."""
+    curve = table.sel(power=power)
+    faint = bool(curve.steps.isnull().all()) and 0 in table.power
+    if faint:
+        curve, options = table.sel(power=0), {**options, "alpha": 0.4}
+    for axes, values in ((steps, curve.steps), (efficiency, curve.share)):
+        _plot(axes, table.batch_size, values, options)
+        if not faint:
+            _mark_critical(axes, curve, values, options["color"])
 
 
 def _efficiency(table: xr.Dataset) -> tuple[xr.DataArray, str]:

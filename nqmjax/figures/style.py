@@ -68,6 +68,12 @@ OPTIMIZERS: Mapping[str, Line] = MappingProxyType(
         "ema_heavy_ball": Line(COLOURS[6], "v", LONG),
         "ema_nesterov": Line(COLOURS[5], "X", DASHDOT),
         "ema_qhm": Line(COLOURS[4], "*", DOTTED),
+        "adam": Line(COLOURS[4], "D"),
+        "adam_rotated": Line(COLOURS[4], "X", DOTTED),
+        "adamw": Line(COLOURS[6], "P", LONG),
+        "rmsprop": Line(COLOURS[5], "v", DASHDOT),
+        "sign": Line(COLOURS[2], "P", DASHED),
+        "lion": Line(COLOURS[7], "*", DOTTED),
         "sgd_schedule": Line(COLOURS[7], "h"),
         "sgd_effective": Line(COLOURS[5], "v", DOTTED),
         "heavy_ball_warmup": Line(COLOURS[4], "*", DOTTED),
@@ -83,6 +89,12 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "qhm": "QHM",
         "ema": "SGD + EMA",
         "sgd_schedule": "SGD, optimised schedule",
+        "adam": "Adam",
+        "adam_rotated": "Adam, rotated",
+        "adamw": "AdamW",
+        "rmsprop": "RMSprop",
+        "sign": "sign descent",
+        "lion": "Lion",
     }
 )
 

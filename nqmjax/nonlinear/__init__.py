@@ -6,6 +6,7 @@ from nqmjax._tools import exports
 
 if TYPE_CHECKING:
     from nqmjax.nonlinear.adaptive import Adam, AdamW, RMSprop
+    from nqmjax.nonlinear.catalogue import TEMPLATES, preconditioned
     from nqmjax.nonlinear.curvature_radius import HessianDiagonal, hessian_diagonal, scale_by_curvature_radius
     from nqmjax.nonlinear.discarding import discard_small_losses
     from nqmjax.nonlinear.layer_rates import scale_by_median_curvature, scale_by_percent_delta
@@ -26,4 +27,5 @@ exports(
         "curvature_radius": ["scale_by_curvature_radius", "hessian_diagonal", "HessianDiagonal"],
         "discarding": ["discard_small_losses"],
     },
+    internal={"catalogue": ["TEMPLATES", "preconditioned"]},
 )

@@ -19,14 +19,15 @@ from nqmjax.nonlinear.law import (
     Law,
     absolute,
     at_rest,
+    displaced,
     gathered,
     gradient_law,
     layer_totals,
     mean_over_starts,
     mean_squares,
-    moved,
     stride_of,
 )
+from nqmjax.nonlinear.leaps import Frozen, doubt, matrix
 from nqmjax.optimizers import MeanFieldOptimizer, Stride, static
 
 
@@ -34,8 +35,9 @@ class Adaptive(MeanFieldOptimizer):
     """What Adam and its kin share: all but the rate of an update and the pull of weight decay."""
 
     beta1 = beta2 = 0.0
-    basis: str = static(default="aligned")
-    nodes: int = static(default=NODES)
+    leaps = True
+    basis: str = static(default="aligned", choices=("aligned", "rotated"))
+    nodes: int = static(default=NODES, least=2)
 
     def start(self, problem: Any) -> Law:
         law = at_rest(problem, 1 if self.basis == "rotated" else self.nodes, momentum=True)
@@ -43,19 +45,48 @@ class Adaptive(MeanFieldOptimizer):
 
     def update(self, problem: Any, moments: Law, inverse_batch: Any, step: Any) -> Law:
         after, rate = self._momentum(problem, moments, inverse_batch, step)
-        return moved(after, rate, self.pull())
+        return displaced(after, rate, self.pull())
 
     def _momentum(self, problem: Any, law: Law, inverse_batch: Any, step: Any) -> tuple[Law, Any]:
         """The law with its new momentum and mean square, the parameter still where it was, and the factor on the momentum."""
         mean, variance = gradient_law(problem, law, inverse_batch)
-        squares = mean**2 + variance
-        if self.basis == "rotated":  # within each layer
-            squares = layer_totals(problem, mean_over_starts(squares)) / layer_totals(problem, jnp.ones_like(problem.count))
-            squares = squares[None]
-        v = self.beta2 * law.v + (1 - self.beta2) * squares
+        v = self.beta2 * law.v + (1 - self.beta2) * self.shared(problem, mean**2 + variance)
         after = gathered(problem, law, inverse_batch, self.beta1, 1 - self.beta1)._replace(v=v)
         rate = self.rate(v, step + 1)
         return after, rate * self.trust(problem, after, rate)
+
+    def leap(self, problem: Any, moments: Law, inverse_batch: Any, step: Any, level: Any) -> tuple[Law, jax.Array]:
+        count = 2.0 ** level.astype(problem.curvature.dtype)
+        first = self.frozen(problem, moments, inverse_batch, self.rate(moments.v, step))
+        half = self.moved(problem, moments, inverse_batch, first.over(level - 1))
+        middle = self.frozen(problem, moments, inverse_batch, self.rate(half.v, step + count / 2))
+        end = self.moved(problem, moments, inverse_batch, middle.over(level))
+        return end, doubt(first, middle, moments, end)
+
+    def frozen(self, problem: Any, law: Law, inverse_batch: Any, k: Any) -> Frozen:
+        """One update at the rate `k`."""
+        old, new, pull = self.beta1, 1 - self.beta1, self.pull()
+        size = 2 if isinstance(pull, float) and pull == 0 else 3
+        gain = new * problem.curvature
+        increment = [[-pull - k * gain, -k * old, pull], [gain, -new, 0.0], [0.0, 0.0, 0.0]]
+        variance = new**2 * problem.noise * inverse_batch
+        noise = [[k**2 * variance, -k * variance, 0.0], [-k * variance, variance, 0.0], [0.0, 0.0, 0.0]]
+        past = [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+        spread, noise, past = (matrix([row[:size] for row in rows[:size]], law.theta) for rows in (increment, noise, past))
+        return Frozen(k[None], spread, noise, past=past, before=jnp.zeros_like(law.theta), keep=jnp.asarray(self.beta2))
+
+    def moved(self, problem: Any, law: Law, inverse_batch: Any, frozen: Frozen) -> Law:
+        """The law after the updates of `frozen`."""
+        found, total = frozen.applied(law)
+        squares = (1 - self.beta2) * problem.curvature**2 * total + (1 - frozen.keep) * problem.noise * inverse_batch
+        return found._replace(v=frozen.keep * law.v + self.shared(problem, squares))
+
+    def shared(self, problem: Any, squares: Any) -> Any:
+        """Mean squares of the gradient as the coordinates see them, each its own or all of a layer the same."""
+        if self.basis == "aligned":
+            return squares
+        totals, sizes = (layer_totals(problem, each) for each in (mean_over_starts(squares), jnp.ones_like(problem.count)))
+        return (totals / sizes)[None]
 
     def squares(self, moments: Law) -> jax.Array:
         return mean_squares(moments)

@@ -89,7 +89,7 @@ def gathered(problem: Any, law: Law, inverse_batch: Any, old: Any, new: Any) -> 
     )
 
 
-def moved(law: Law, rate: Any, pull: Any = 0.0) -> Law:
+def displaced(law: Law, rate: Any, pull: Any = 0.0) -> Law:
     """The law after `theta' = theta - rate m - pull w` with the weights `w = theta - theta_0`."""
     keep = 1 - pull
     theta_theta = keep**2 * law.theta_theta - 2 * keep * rate * law.theta_m + rate**2 * law.m_m

@@ -27,11 +27,11 @@ from nqmjax.nonlinear.law import (
     Law,
     absolute,
     at_rest,
+    displaced,
     gathered,
     layer_totals,
     mean_over_starts,
     mean_squares,
-    moved,
     stride_of,
 )
 from nqmjax.nonlinear.participation import carriers_of, fewest_carriers, of_gradients
@@ -48,7 +48,7 @@ class NormCoupled(MeanFieldOptimizer):
         return at_rest(problem, 1, momentum=True)
 
     def update(self, problem: Any, moments: Law, inverse_batch: Any, step: Any) -> Law:
-        return moved(*self._momentum(problem, moments, inverse_batch)[:2])
+        return displaced(*self._momentum(problem, moments, inverse_batch)[:2])
 
     def squares(self, moments: Law) -> jax.Array:
         return mean_squares(moments)
@@ -199,6 +199,7 @@ class LAMB(Adam):
     """
 
     eps: Any = 1e-6
+    leaps = False
     rate_units: ClassVar[str] = "shares of the norm of a layer, by which an update moves it"
 
     def trust(self, problem: Any, law: Law, rate: Any) -> Any:

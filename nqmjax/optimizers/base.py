@@ -12,25 +12,33 @@ by `1e-10` per step would be lost. And the basis is the start state `v = initial
 but the scored one: other copies of the parameter are kept as their distance from it, so that no increment is the
 difference of two nearly equal numbers. The scored iterate is the first coordinate because an average may be far smaller
 than the parameter that it follows.
+
+A state variable that never changes, as the start to which weight decay pulls, is `theta_0` times a number. All of them
+together are one last coordinate, `theta_0` itself, with an increment of exactly 0: an eigenvalue 1 that is known, and that
+no rounding moves.
 """
 
 import dataclasses
-from collections.abc import Iterable
-from typing import Any, NamedTuple, Self, dataclass_transform
+from collections.abc import Iterable, Sequence
+from typing import Any, Self, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqmjax._tools import is_traced, numeric, require
+from nqmjax._tools import is_traced, numeric, precision, require
 
 State = tuple[Any, ...]
 """The optimizer's state along one direction: the parameter first."""
 
 
-def static(*, default: Any, kw_only: bool = True) -> Any:
-    """A field by keyword that is part of the optimizer's type rather than a hyperparameter: JAX compiles for each value."""
-    return dataclasses.field(default=default, kw_only=kw_only, metadata={"static": True})
+def static(*, default: Any, choices: Sequence[str] = (), least: int = 0, kw_only: bool = True) -> Any:
+    """A field by keyword that is part of the optimizer's type rather than a hyperparameter: JAX compiles for each value.
+
+    It is one of the words `choices`, or without them a whole number, `least` or more.
+    """
+    metadata = {"static": True, "choices": tuple(choices), "least": least}
+    return dataclasses.field(default=default, kw_only=kw_only, metadata=metadata)
 
 
 def _register(cls: type) -> None:
@@ -124,7 +132,10 @@ class LinearOptimizer(Optimizer):
         return (theta,)
 
     def change(self, state: State, gradient: Any) -> State:
-        """Change of each state variable in one update, given the stochastic gradient at `state[0]`."""
+        """Change of each state variable in one update, given the stochastic gradient at `state[0]`.
+
+        Of a variable that keeps its start for ever it is the number `0.0`.
+        """
         raise NotImplementedError(f"{type(self).__name__} must declare change(self, state, gradient)")
 
     def read(self, state: State) -> Any:
@@ -135,25 +146,40 @@ class LinearOptimizer(Optimizer):
         """Factor on the gradient along each direction; only preconditioners change it."""
         return 1.0
 
+    def along(self, curvature: Any) -> Self:
+        """The optimizer along directions of this curvature, where a hyperparameter of it differs between them."""
+        inner = {name: value.along(curvature) for name, value in vars(self).items() if isinstance(value, LinearOptimizer)}
+        return dataclasses.replace(self, **inner) if inner else self  # pyright: ignore[reportArgumentType]
 
-class LinearSystem(NamedTuple):
-    """`x' = (I + increment) x + kick xi`, `theta = read . x`, `x_0 = theta_0 (1, 0, ..)` for `m` state variables.
 
-    `increment` has shape `(m, m) + S + (n,)`, `kick` and `read` have `(m,) + S + (n,)`, and so has `parameter`, which reads
-    the parameter at which gradients are taken.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LinearSystem:
+    """`x' = (I + increment) x + kick xi`, `theta = read . x`, `x_0 = theta_0 start` for `m` state variables.
+
+    `increment` has shape `(m, m) + S + (n,)`, `kick`, `read` and `start` have `(m,) + S + (n,)`, and so has `parameter`, which
+    reads the parameter at which gradients are taken. The first `moving` variables move; if there is one more, it is `theta_0`,
+    and its row of the increment and its kick are 0.
+
+    Of an optimizer with a period `x' = (I + synchronise) x` follows after every `period` updates; None else. The shapes are
+    those of the increment and `S + (1,)`.
     """
 
     increment: jax.Array
     kick: jax.Array
     read: jax.Array
     parameter: jax.Array
+    start: jax.Array
+    moving: int = dataclasses.field(metadata={"static": True})
+    synchronise: Any = None
+    period: Any = None
 
 
-def linear_system(optimizer: LinearOptimizer, curvature: Any, shape: tuple[int, ...] = ()) -> LinearSystem:
+def linear_system(optimizer: Any, curvature: Any, shape: tuple[int, ...] = ()) -> LinearSystem:
     """The linear system of `optimizer` along each direction.
 
     Args:
-      optimizer: hyperparameters of any shapes that broadcast with `shape` to a shape `S`.
+      optimizer: a linear one, or one with a period; hyperparameters of any shapes that broadcast with `shape` to a shape `S`.
       curvature: `h`, shape `(n,)`.
       shape: more axes than the hyperparameters have.
     """
@@ -164,28 +190,49 @@ def linear_system(optimizer: LinearOptimizer, curvature: Any, shape: tuple[int, 
     shape = (*shape, *curvature.shape)
     curvature = jnp.expand_dims(curvature, range(rank - 1))
     scale = optimizer.gradient_scale(curvature) * jnp.ones_like(curvature)
+    optimizer = optimizer.along(curvature)
     start = optimizer.initial(1.0)
     units = [tuple(unit) for unit in np.eye(len(start)).tolist()]
-    pivot = next((i for i, unit in enumerate(units) if _is_one(optimizer.read(unit)) and _is_one(start[i])), 0)
-    others = [i for i in range(len(start)) if i != pivot]
-    basis = [start, *(units[i] for i in others)]
+    pivot = next((i for i, unit in enumerate(units) if _is(1.0, optimizer.read(unit)) and _is(1.0, start[i])), 0)
+    generic = tuple((0.618 * (i + 1)) % 1 for i in range(len(start)))
+    synchronise = getattr(optimizer, "synchronise", None)
+    changes = [optimizer.change(generic, scale), *([synchronise(generic)] if synchronise else [])]
+    still = {i for i in range(len(start)) if i != pivot and all(_is(0.0, change[i]) for change in changes)}
+    others = [i for i in range(len(start)) if i != pivot and i not in still]
+    constant = tuple(value if i in still else 0.0 for i, value in enumerate(start))
+    basis = [tuple(0.0 if i in still else value for i, value in enumerate(start)), *(units[i] for i in others)]
+    moving = len(basis)
+    if not all(_is(0.0, value) for value in constant):
+        basis.append(constant)
 
     def stack(entries: Iterable[Any]) -> jax.Array:
         return jnp.stack([jnp.broadcast_to(jnp.asarray(entry, curvature.dtype), shape) for entry in entries])
 
     def coordinates(state: State) -> jax.Array:
-        return stack([state[pivot], *(state[i] - start[i] * state[pivot] for i in others)])
+        known = [state[pivot], *(state[i] - start[i] * state[pivot] for i in others)]
+        return stack([*known, *[0.0] * (len(basis) - moving)])
 
     return LinearSystem(
         increment=jnp.stack([coordinates(optimizer.change(x, scale * curvature * x[0])) for x in basis], axis=1),
-        kick=coordinates(optimizer.change(tuple(0.0 for _ in start), scale)),
+        kick=coordinates(optimizer.change(tuple(0.0 for _ in start), scale * getattr(optimizer, "noise_scale", 1.0))),
         read=stack(optimizer.read(x) for x in basis),
         parameter=stack(x[0] for x in basis),
+        start=stack(float(i in (0, moving)) for i in range(len(basis))),
+        moving=moving,
+        synchronise=jnp.stack([coordinates(synchronise(x)) for x in basis], axis=1) if synchronise else None,
+        period=jnp.broadcast_to(optimizer.period, (*shape[:-1], 1)) if synchronise else None,
     )
 
 
-def _is_one(value: Any) -> bool:
-    return isinstance(value, float) and value == 1.0
+def is_anchored(optimizer: Optimizer) -> bool:
+    """Whether a run of the optimizer never forgets its start, by a state variable that never changes: weight decay."""
+    with precision(), jax.numpy_dtype_promotion("standard"):
+        system = jax.eval_shape(linear_system, optimizer, np.ones(1))
+    return system.moving < len(system.increment)
+
+
+def _is(number: float, value: Any) -> bool:
+    return isinstance(value, int | float) and value == number
 
 
 def hyperparameters(optimizer: Optimizer) -> dict[str, Any]:
@@ -200,7 +247,7 @@ def hyperparameters(optimizer: Optimizer) -> dict[str, Any]:
     paths: list[list[str]] = []
     for path, _ in jax.tree_util.tree_leaves_with_path(optimizer):
         paths.append([str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in path])
-    short = ["_".join(key for key in keys if key != "optimizer") for keys in paths]
+    short = ["_".join(key for key in keys if key not in ("optimizer", "inner")) for keys in paths]
     outermost = {name: min(len(keys) for keys, other in zip(paths, short, strict=True) if other == name) for name in short}
     names = [name if len(keys) == outermost[name] else ".".join(keys) for keys, name in zip(paths, short, strict=True)]
     return dict(zip(names, jax.tree.leaves(optimizer), strict=True))

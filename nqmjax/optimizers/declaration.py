@@ -22,6 +22,8 @@ import numpy as np
 from nqmjax._tools import check_choice, check_values, is_traced, numeric, precision, require, shown
 from nqmjax.optimizers.base import LinearOptimizer, Optimizer, hyperparameters, linear_system
 from nqmjax.optimizers.mean_field import MeanFieldOptimizer
+from nqmjax.optimizers.periodic import PeriodicOptimizer, check_periods
+from nqmjax.optimizers.weight_decay import L2, DecoupledWeightDecay
 
 RANGES = {
     "learning_rate": (0.0, np.inf, "give a finite rate that is not negative"),
@@ -35,6 +37,7 @@ RANGES = {
     "weight_decay": (0.0, np.inf, "give a finite strength that is not negative"),
     "power": (0.0, np.nextafter(1.0, 2.0), "give a value in [0, 1]"),
     "nu": (0.0, np.nextafter(1.0, 2.0), "give a value in [0, 1]"),
+    "strength": (0.0, np.inf, "give a finite strength that is not negative"),
 }
 """Valid ranges `low <= value < high` of the hyperparameters whose meaning is fixed, with the remedy."""
 
@@ -51,6 +54,11 @@ def check_optimizer(optimizer: Optimizer) -> None:
     """Raise `ValueError` for a hyperparameter that is not a number or outside its range, or a law that does not hold."""
     remedy = "give one, for example SGD(0.1) or Adam(0.01); any of optax can be sampled, by nqmjax.monte_carlo"
     require(isinstance(optimizer, Optimizer), "optimizer", optimizer, remedy)
+    if isinstance(optimizer, PeriodicOptimizer):
+        for part, name in ((optimizer.inner, "inner"), (optimizer.slow, "outer")):
+            require(isinstance(part, LinearOptimizer), name, shown(part), "give a linear optimizer, for example SGD(0.1)")
+            check_optimizer(part)
+        return check_periods(optimizer)
     ours = _check_fields(optimizer)
     for name, value in hyperparameters(optimizer).items():
         if not is_traced(value):
@@ -61,22 +69,34 @@ def check_optimizer(optimizer: Optimizer) -> None:
         _check_declaration(optimizer)
 
 
-def check_linear(question: str, optimizer: Optimizer) -> None:
-    """Raise `ValueError` for an optimizer of which a question about linear ones cannot be asked."""
-    if isinstance(optimizer, MeanFieldOptimizer):
-        raise ValueError(
-            f"optimizer is {shown(optimizer)}: {question} is for linear optimizers, such as SGD and HeavyBall; "
-            "others have risk, risk_curve, steps_to_target (rule 'first'), sweep, tune and run"
-        )
+OTHERS = {
+    MeanFieldOptimizer: "others have risk, risk_curve, steps_to_target (rule 'first'), sweep, tune, run, strides, and "
+    "schedules.compare, schedules.budget_curve and schedules.transfer",
+    PeriodicOptimizer: "periodic ones have risk, risk_curve, stationary_risk, spectral_radius, stability_edge, "
+    "steps_to_target (rule 'first'), sweep and tune",
+}
+"""What can be asked of optimizers that are not the same linear map at every update."""
 
 
-def _check_static(name: str, value: Any) -> None:
-    """Raise unless a setting that is part of an optimizer's type is a valid one."""
-    if name == "basis":
-        check_choice(name, value, ["aligned", "rotated"])
+def check_linear(question: str, optimizer: Optimizer, closures: bool = False, periodic: bool = False) -> None:
+    """Raise `ValueError` for an optimizer of which a question about linear ones cannot be asked.
+
+    `closures` where optimizers need not be linear, `periodic` where they may synchronise with a period.
+    """
+    for kind, known in ((MeanFieldOptimizer, closures), (PeriodicOptimizer, periodic)):
+        if isinstance(optimizer, kind) and not known:
+            remedy = f"{question} is for linear optimizers, such as SGD and HeavyBall; {OTHERS[kind]}"
+            raise ValueError(f"optimizer is {shown(optimizer)}: {remedy}")
+
+
+def _check_static(field: dataclasses.Field, value: Any) -> None:
+    """Raise unless a setting that is part of an optimizer's type is what its class declares."""
+    choices, least = field.metadata["choices"], field.metadata["least"]
+    if choices:
+        check_choice(field.name, value, choices)
     else:
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 2
-        require(bool(whole), name, value, "give a whole number, at least 2")
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
+        require(bool(whole), field.name, value, f"give a whole number, at least {least}")
 
 
 def _check_fields(optimizer: Optimizer) -> bool:
@@ -86,18 +106,28 @@ def _check_fields(optimizer: Optimizer) -> bool:
         value = getattr(optimizer, field.name)
         wraps = field.type == "LinearOptimizer" or (isinstance(field.type, type) and issubclass(field.type, LinearOptimizer))
         if field.metadata.get("static"):
-            _check_static(field.name, value)
+            _check_static(field, value)
         elif isinstance(value, LinearOptimizer):
             require(field.name not in RANGES, field.name, value, "give a number or an array of numbers")
             ours &= _check_fields(value)
         elif wraps:
-            name = type(optimizer).__name__
-            raise ValueError(
-                f"{field.name} is {shown(value)}: {name} wraps a linear optimizer, give one for it, for example SGD(0.1)"
-            )
+            raise ValueError(f"{field.name} is {shown(value)}: {_remedy(optimizer, value)}")
         else:
             require(not isinstance(value, dict | None), field.name, value, "give a number or an array of numbers")
+    if isinstance(optimizer, DecoupledWeightDecay):
+        known = "learning_rate" in hyperparameters(optimizer.optimizer)
+        require(known, "optimizer", shown(optimizer.optimizer), "it has no learning_rate, at which weights decay: use L2")
     return ours
+
+
+def _remedy(wrapper: Optimizer, value: Any) -> str:
+    """What to do about a wrapper around something that is not linear."""
+    if isinstance(value, PeriodicOptimizer):
+        return "it cannot be wrapped: wrap its inner optimizer"
+    text = f"{type(wrapper).__name__} wraps a linear optimizer"
+    if isinstance(value, MeanFieldOptimizer) and isinstance(wrapper, L2 | DecoupledWeightDecay):
+        return f"{text}; AdamW, SignSGD and Lion decay weights themselves, as in AdamW(0.01, weight_decay=0.1)"
+    return f"{text}, give one for it, for example SGD(0.1)"
 
 
 class Fault(NamedTuple):

@@ -1,7 +1,7 @@
 """What a result says of itself, in words: its problem, its optimizer, and the units of its learning rates."""
 
 import importlib.metadata
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,15 @@ import numpy as np
 from nqmjax.optimizers.base import Optimizer, hyperparameters
 from nqmjax.optimizers.mean_field import MeanFieldOptimizer
 from nqmjax.optimizers.methods import QHM, SGD, HeavyBall, Nesterov
+from nqmjax.optimizers.weight_decay import L2, DecoupledWeightDecay
 from nqmjax.optimizers.wrappers import Averaged, Preconditioned
 from nqmjax.problem import NoisyQuadratic
 
 NAMES = {SGD: "SGD", HeavyBall: "heavy ball", Nesterov: "Nesterov", QHM: "QHM"}
 """Optimizers as one writes them; those of users go by the name of their class."""
+
+ADDED = {Averaged: "EMA", L2: "L2", DecoupledWeightDecay: "decoupled weight decay"}
+"""What wrappers add to an optimizer."""
 
 
 def provenance(problem: NoisyQuadratic, optimizer: Optimizer | str, tuned: Collection[str] = ()) -> dict[str, str]:
@@ -32,7 +36,7 @@ def provenance(problem: NoisyQuadratic, optimizer: Optimizer | str, tuned: Colle
     return {
         "problem": describe_problem(problem),
         "optimizer": optimizer if isinstance(optimizer, str) else describe(optimizer, tuned),
-        "rate_units": optimizer.rate_units if isinstance(optimizer, MeanFieldOptimizer) else rate_units(problem),
+        "rate_units": rate_units(problem, [] if isinstance(optimizer, str) else [optimizer]),
         "nqmjax_version": importlib.metadata.version("nqmjax"),
     }
 
@@ -54,14 +58,32 @@ def optimizer_name(optimizer: Any) -> str:
     """The names of an optimizer's classes as one writes them, without values: `heavy ball + EMA`."""
     if isinstance(optimizer, Preconditioned):
         return optimizer_name(optimizer.optimizer)
-    if isinstance(optimizer, Averaged):
-        return f"{optimizer_name(optimizer.optimizer)} + EMA"
-    inner = [value for value in vars(optimizer).values() if isinstance(value, Optimizer)]
-    return NAMES.get(type(optimizer), type(optimizer).__name__) + (f"({optimizer_name(inner[0])})" if inner else "")
+    if type(optimizer) in ADDED:
+        return f"{optimizer_name(optimizer.optimizer)} + {ADDED[type(optimizer)]}"
+    inner = [optimizer_name(value) for value in vars(optimizer).values() if isinstance(value, Optimizer)]
+    return NAMES.get(type(optimizer), type(optimizer).__name__) + (f"({', '.join(inner)})" if inner else "")
 
 
-def rate_units(problem: NoisyQuadratic) -> str:
-    """What a learning rate of 1 is on this problem, and what it is of a real network."""
+def rate_units(problem: NoisyQuadratic, optimizers: Iterable[Optimizer] = ()) -> str:
+    """What a learning rate of 1 is on this problem, and what it is of a real network; by default for linear optimizers.
+
+    >>> from nqmjax import Adam, power_law
+    >>> rate_units(power_law(10), [SGD(0.1), Adam(0.1)]).split("; ")[-1]
+    'of Adam those of the parameters, each of which an update moves by about the rate'
+    """
+    names: dict[str, list[str]] = {}
+    for optimizer in optimizers:
+        units = optimizer.rate_units if isinstance(optimizer, MeanFieldOptimizer) else _curvature_units(problem)
+        names.setdefault(units, []).append(optimizer_name(optimizer))
+    if len(names) <= 1:
+        return next(iter(names), _curvature_units(problem))
+    linear = names.pop(_curvature_units(problem), None)
+    own = [f"of {', '.join(dict.fromkeys(those))} {units}" for units, those in names.items()]
+    return "; ".join([*([_curvature_units(problem)] if linear else []), *own])
+
+
+def _curvature_units(problem: NoisyQuadratic) -> str:
+    """Units of the rates of linear optimizers."""
     largest = float(np.max(np.asarray(problem.curvature, dtype=np.float64)))
     if abs(largest - 1) < 1e-9:
         return "1 is the inverse of the largest curvature; for a network divide by its Hessian's largest eigenvalue"

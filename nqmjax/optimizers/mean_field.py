@@ -46,6 +46,9 @@ class MeanFieldOptimizer(Optimizer):
 
     rate_units: ClassVar[str] = "those of the parameters, each of which an update moves by about the rate"
 
+    leaps = False
+    """Whether the class declares `leap`."""
+
     def start(self, problem: Any) -> Any:
         """Moments before the first update, a pytree of arrays."""
         raise NotImplementedError(f"{type(self).__name__} must declare start(self, problem)")
@@ -53,6 +56,11 @@ class MeanFieldOptimizer(Optimizer):
     def update(self, problem: Any, moments: Any, inverse_batch: Any, step: Any) -> Any:
         """Moments after one more update, `step` updates (a float) having been made before it."""
         raise NotImplementedError(f"{type(self).__name__} must declare update(self, problem, moments, inverse_batch, step)")
+
+    def leap(self, problem: Any, moments: Any, inverse_batch: Any, step: Any, level: Any) -> tuple[Any, Any]:
+        """Moments after `2^level` more updates at once, and an estimate of the error of `squares`, shape `(n,)`."""
+        arguments = "self, problem, moments, inverse_batch, step, level"
+        raise NotImplementedError(f"{type(self).__name__} must declare leap({arguments})")
 
     def squares(self, moments: Any) -> Any:
         """`E theta^2` of each group, shape `(n,)`."""

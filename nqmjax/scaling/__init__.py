@@ -5,9 +5,16 @@ from typing import TYPE_CHECKING
 from nqmjax._tools import exports
 
 if TYPE_CHECKING:
-    from nqmjax.scaling.critical import CriticalBatchSize, critical_batch_size, noise_scale, regimes
+    from nqmjax.scaling.anchored import AnchoredCurve, Estimate, anchored_curve
+    from nqmjax.scaling.critical import CriticalBatchSize, critical_batch_size, regimes
     from nqmjax.scaling.curves import DEFINITIONS, scaling_curves
-    from nqmjax.scaling.observed import read_observed
+    from nqmjax.scaling.fitted import FittedProblem, fit_problem
+    from nqmjax.scaling.fitted_files import read_problem, write_problem
+    from nqmjax.scaling.habits import optimizer_name
+    from nqmjax.scaling.noise import noise_scale
+    from nqmjax.scaling.norms import MeasuredNoise, noise_scale_from_norms, read_norms
+    from nqmjax.scaling.observed import Observed, read_observed
+    from nqmjax.scaling.recipes import Devices, fastest, recipes
     from nqmjax.scaling.strides import strides
     from nqmjax.scaling.tune import TUNABLE, tune
 
@@ -15,14 +22,25 @@ exports(
     __name__,
     public={
         "tune": ["tune"],
-        "critical": ["critical_batch_size", "noise_scale", "regimes"],
+        "anchored": ["anchored_curve"],
+        "critical": ["critical_batch_size", "regimes"],
+        "fitted": ["fit_problem"],
+        "fitted_files": ["read_problem", "write_problem"],
+        "noise": ["noise_scale"],
         "curves": ["scaling_curves"],
-        "observed": ["read_observed"],
+        "norms": ["noise_scale_from_norms", "read_norms"],
+        "recipes": ["Devices", "recipes"],
+        "observed": ["Observed", "read_observed"],
         "strides": ["strides"],
     },
     internal={
+        "anchored": ["AnchoredCurve", "Estimate"],
         "critical": ["CriticalBatchSize"],
         "curves": ["DEFINITIONS"],
+        "fitted": ["FittedProblem"],
+        "habits": ["optimizer_name"],
+        "norms": ["MeasuredNoise"],
+        "recipes": ["fastest"],
         "tune": ["TUNABLE"],
     },
 )

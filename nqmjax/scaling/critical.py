@@ -1,4 +1,4 @@
-r"""How large a batch pays: critical batch sizes by their definitions, noise scales, regimes of a curve.
+r"""How large a batch pays: critical batch sizes by their definitions, regimes of a curve.
 
 A *curve* is the number of updates `S` that it takes to reach a target at each batch size `B`, at the best
 hyperparameters of each. Small batches scale perfectly (`S B`, the examples, constant), large ones not at all (`S` constant);
@@ -9,14 +9,13 @@ import math
 import textwrap
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray
 from scipy.optimize import isotonic_regression, least_squares
 
-from nqmjax._tools import check_batch_size, check_choice, check_values, evaluate, is_traced, numeric, require
-from nqmjax.problem import NoisyQuadratic, check_problem
+from nqmjax._tools import check_batch_size, check_choice, check_values, numeric, require
+from nqmjax.scaling.anchored import AnchoredCurve, anchored_curve
+from nqmjax.scaling.observed import Observed
 
 FAR = np.log(1e6)  # how far beyond the ends of a curve its bend is looked for, a logarithm
 SHARPEST = 8.0  # the largest `p` of the fit, the sharpest bend
@@ -32,6 +31,7 @@ class CriticalBatchSize(NamedTuple):
     where the curve does not determine them (knee), or the fewest steps on the curve and the examples of perfect scaling
     (overhead). `residual` is the fit's largest relative deviation (knee only), `overhead` the one asked for (overhead only).
     `cheapest` and `saved`: the batch size with the fewest examples and the share that it saves, None if that is the smallest.
+    `interval`: ends of the interval, of measured curves only.
     """
 
     batch_size: float
@@ -43,9 +43,14 @@ class CriticalBatchSize(NamedTuple):
     overhead: float | None
     cheapest: float | None
     saved: float | None
+    interval: tuple[float, float] | None = None
 
     def __str__(self) -> str:
         text = f"critical batch size {self.bound + ' ' if self.bound else ''}{self.batch_size:.4g}"
+        if self.interval is not None:
+            text += f", {self.interval[0]:.3g} to {self.interval[1]:.3g}"
+        if self.definition == "knee" and self.residual is None:
+            text += " (knee, where the fewest updates meet the fewest examples)"
         if self.overhead is not None:
             text += f" ({100 * self.overhead:.3g}% more examples than perfect scaling)"
         if self.residual is not None:
@@ -79,9 +84,13 @@ def critical_batch_size(curve: Any, definition: str = "knee", overhead: float = 
       with fewer than four batch sizes it stays so), and the examples are made nondecreasing first by isotonic regression,
       so that no single point decides. Of `S_min + E_min/B` it is `overhead` times the knee.
 
+    A measured curve is asked as `anchored_curve` has it, with an interval: where its two ends meet (knee), where it needs
+    `overhead` more examples than its smallest batches.
+
     Args:
-      curve: a Dataset with the coordinate `batch_size` and the 1-D variable `steps` (as `tune` returns it), or a pair
-        of 1-D arrays `(batch_size, steps)`. The order is free; batch sizes that do not reach the target (steps inf or
+      curve: what `anchored_curve` returns, or `Observed`, of which it is made for an optimizer of any kind; or a Dataset with
+        the coordinate `batch_size` and the 1-D variable `steps` (as `tune` returns it), or a pair of 1-D arrays
+        `(batch_size, steps)`, for exact curves. The order is free; batch sizes that do not reach the target (steps inf or
         NaN) are left out; of several values at one batch size the smallest counts.
       definition: "knee" (at least three batch sizes) or "overhead" (at least two).
       overhead: share of examples above perfect scaling, for "overhead".
@@ -107,6 +116,10 @@ def critical_batch_size(curve: Any, definition: str = "knee", overhead: float = 
     check_choice("definition", definition, ["knee", "overhead"])
     positive = numeric("overhead", overhead).ndim == 0 and 0 < overhead < np.inf
     require(positive, "overhead", overhead, "give a positive share, 0.2 for 20%")
+    if isinstance(curve, Observed):
+        curve = anchored_curve(curve)
+    if isinstance(curve, AnchoredCurve):
+        return _measured(curve, definition, float(overhead))
     if definition == "knee":
         return _knee(*_read_curve(curve, 3))
     return _overhead(*_read_curve(curve, 2), float(overhead))
@@ -152,62 +165,26 @@ def regimes(curve: Any, tolerance: float = 0.1) -> Regimes:
     )
 
 
-def noise_scale(problem: NoisyQuadratic, second_moments: Any = None, definition: str = "B_noise") -> Any:
-    r"""The batch size at which gradient noise and gradient matter alike for the next update.
-
-    - "B_noise": `tr(H C) / (g^T H g) = sum w h c / sum w h^3 s`. The best rate of a single SGD update is
-      `a_max / (1 + B_noise / B)`.
-    - "B_simple": `tr C / |g|^2 = sum w c / sum w h^2 s`, the same if all curvatures were equal.
-
-    Both grow along a run, by orders of magnitude: they say what the next update wants, not where the curve of steps to
-    target bends, which `critical_batch_size` tells.
-
-    Args:
-      problem: the quadratic.
-      second_moments: `E theta^2` at the point in question, shape `(..., n)`; None takes the start, `problem.initial`.
-      definition: "B_noise" or "B_simple".
-
-    Returns:
-      array of the leading shape of `second_moments`; 0 without noise, inf where there is noise but no gradient.
-
-    Raises:
-      ValueError: an argument is out of its range.
-
-    >>> from nqmjax import power_law
-    >>> round(float(noise_scale(power_law(10_000))), 4), round(float(noise_scale(power_law(10_000), definition="B_simple")), 4)
-    (1.3683, 5.9505)
-
-    Source: McCandlish et al. 2018, "An empirical model of large-batch training", section 2.2.
-    """
-    check_problem(problem)
-    check_choice("definition", definition, ["B_noise", "B_simple"])
-    second_moments = problem.initial if second_moments is None else second_moments
-    if not is_traced(second_moments):
-        second_moments = numeric("second_moments", second_moments)
-    shape, size = np.shape(second_moments), np.shape(problem.curvature)[-1]
-    require(shape[-1:] == (size,), "the shape of second_moments", shape, f"give {size} on the last axis, one a direction")
-    if not is_traced(second_moments):
-        valid = np.isfinite(second_moments) & (second_moments >= 0)
-        check_values("second_moments", second_moments, valid, "give finite values that are not negative")
-    return evaluate(_hessian_noise_scale if definition == "B_noise" else _simple_noise_scale, problem, second_moments)
-
-
-@jax.jit
-def _hessian_noise_scale(problem: NoisyQuadratic, second_moments: Any) -> jax.Array:
-    return _noise_to_gradient(problem, second_moments, problem.count * problem.curvature)
-
-
-@jax.jit
-def _simple_noise_scale(problem: NoisyQuadratic, second_moments: Any) -> jax.Array:
-    return _noise_to_gradient(problem, second_moments, jnp.asarray(problem.count))
-
-
-def _noise_to_gradient(problem: NoisyQuadratic, second_moments: Any, weight: Any) -> jax.Array:
-    """`sum weight c / sum weight h^2 s`."""
-    noise = (weight * problem.noise).sum(-1)
-    gradient = (weight * problem.curvature**2 * second_moments).sum(-1)
-    ratio = noise / jnp.where(gradient > 0, gradient, 1)
-    return jnp.where(gradient > 0, ratio, jnp.where(noise > 0, jnp.inf, 0))
+def _measured(curve: AnchoredCurve, definition: str, overhead: float) -> CriticalBatchSize:
+    """From the draws of a measured curve; a bound where the knee lies so far off that it is not seen."""
+    draws = curve.steps_draws
+    remedy = "measure a second one, or give anchored_curve a noise scale"
+    require(not curve.bounds_only, "the number of batch sizes", 1, remedy)
+    share = (1 + overhead) ** draws.sharpness - 1 if definition == "overhead" else 1.0
+    value, lower, upper = map(float, curve.estimate(np.exp(draws.bend) * share ** (1 / draws.sharpness)))
+    below, beyond = curve.unseen
+    return CriticalBatchSize(
+        batch_size=lower if beyond else upper if below else value,
+        bound="at least" if beyond else "at most" if below else None,
+        definition=definition,
+        steps_min=None if beyond else float(curve.steps_min.value),
+        examples_min=None if below else float(curve.examples_min.value),
+        residual=None,
+        overhead=overhead if definition == "overhead" else None,
+        cheapest=None,
+        saved=None,
+        interval=None if beyond or below else (lower, upper),
+    )
 
 
 def _knee(batch_size: np.ndarray, steps: np.ndarray) -> CriticalBatchSize:
@@ -262,7 +239,7 @@ def _fit(batch_size: np.ndarray, steps: np.ndarray, sharpness: list[float]) -> t
     return math.exp(fit.x[0]), math.exp(log_minimum(*fit.x).mean()), float(np.abs(np.expm1(-fit.fun)).max())
 
 
-def _cheapest(batch_size: np.ndarray, steps: np.ndarray) -> dict[str, float | None]:
+def _cheapest(batch_size: np.ndarray, steps: np.ndarray) -> dict[str, Any]:
     """The batch size with the fewest examples and what it saves, None where that is the smallest but for rounding."""
     place = int((batch_size * steps).argmin())
     saved = float(1 - batch_size[place] * steps[place] / (batch_size[0] * steps[0]))

@@ -12,14 +12,8 @@ from tqdm import tqdm
 from nqmjax._tools import check_choice, check_loss, numeric, require
 from nqmjax.bounds import bayes_examples, flat_prior_bound
 from nqmjax.dynamics import check_run
-from nqmjax.optimizers import (
-    TEMPLATES,
-    LinearOptimizer,
-    Preconditioned,
-    describe,
-    hyperparameters,
-    provenance,
-)
+from nqmjax.nonlinear import TEMPLATES, preconditioned
+from nqmjax.optimizers import LinearOptimizer, Optimizer, describe, hyperparameters, provenance, rate_units
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling.critical import CriticalBatchSize, critical_batch_size
 from nqmjax.scaling.tune import TUNABLE, tune
@@ -46,8 +40,9 @@ def scaling_curves(
       problem: the quadratic.
       batch_size: examples per update, shape `(b,)`.
       target: risk to reach, the irreducible loss included.
-      optimizers: names, see `TEMPLATES`.
-      powers: powers `p` of the preconditioner `H^p`, each between 0 and 1.
+      optimizers: names, see `nqmjax.nonlinear.TEMPLATES`.
+      powers: powers `p` of the preconditioner `H^p`, each between 0 and 1. Adam and its kin take none: they have a curve at
+        0 only, and no value at other powers.
       fixed: values of hyperparameters that are not to be tuned, for the optimizers that have them.
       dtype: "float64" or "float32".
       progress: show which curve is under way.
@@ -71,19 +66,19 @@ def scaling_curves(
     """
     templates = _templates(problem, batch_size, optimizers, powers, fixed)
     check_loss(target)
-    curves = {}
-    with tqdm(total=len(templates) * len(powers), unit=" curves", leave=False, disable=not progress) as bar:
-        for (name, template), power in itertools.product(templates.items(), powers):
+    curves, powers = {}, [float(power) for power in powers]
+    asked = [(name, power) for name, template in templates.items() for power in _powers_of(template, powers)]
+    with tqdm(asked, unit=" curves", leave=False, disable=not progress) as bar:
+        for name, power in bar:
             bar.set_description(f"{name}, power {power:g}")
-            held = [other for other in fixed if other in hyperparameters(template)]
-            curves[name, float(power)] = tune(
-                problem, Preconditioned(template, float(power)), batch_size, target, held, dtype=dtype, progress=progress
-            )
-            bar.update()
-    table = _side_by_side(curves).merge(_critical(curves)).merge(_bounds(problem, batch_size, target))
+            held = [other for other in fixed if other in hyperparameters(templates[name])]
+            optimizer = preconditioned(templates[name], power)
+            curves[name, power] = tune(problem, optimizer, batch_size, target, held, dtype=dtype, progress=progress)
+    table = _side_by_side(curves, powers).merge(_critical(curves, powers)).merge(_bounds(problem, batch_size, target))
     table.attrs = {
         "title": "tuned updates to a target loss against batch size",
         **provenance(problem, _names(templates, fixed)),
+        "rate_units": rate_units(problem, templates.values()),
         "initial_risk": float(problem.initial_risk),
         "irreducible": float(problem.irreducible),
         "fixed": ", ".join(f"{name}={value:g}" for name, value in fixed.items()),
@@ -91,7 +86,7 @@ def scaling_curves(
     return with_units(table)
 
 
-def _names(templates: Mapping[str, LinearOptimizer], fixed: Mapping[str, float]) -> str:
+def _names(templates: Mapping[str, Optimizer], fixed: Mapping[str, float]) -> str:
     """The optimizers in words; of their hyperparameters those that are fixed have a value."""
     free = {name: set(hyperparameters(template)) - set(fixed) for name, template in templates.items()}
     return "; ".join(describe(template, free[name]) for name, template in templates.items()) + ", tuned"
@@ -99,7 +94,7 @@ def _names(templates: Mapping[str, LinearOptimizer], fixed: Mapping[str, float])
 
 def _templates(
     problem: NoisyQuadratic, batch_size: Any, optimizers: Sequence[str], powers: Sequence[float], fixed: Mapping[str, float]
-) -> dict[str, LinearOptimizer]:
+) -> dict[str, Optimizer]:
     """The named optimizers with the fixed values in them, everything checked before anything is computed."""
     several = isinstance(optimizers, Collection) and not isinstance(optimizers, str)
     require(several, "optimizers", repr(optimizers), "give a list of names")
@@ -117,31 +112,40 @@ def _templates(
     for name, template in templates.items():
         values = hyperparameters(template)
         templates[name] = template.replace(**{key: value for key, value in fixed.items() if key in values})
-        check_run(problem, Preconditioned(templates[name], numeric("power", powers)), batch_size)
+        some = numeric("powers", _powers_of(template, powers))
+        require(some.size > 0, "powers", list(powers), f"{name} takes no preconditioner: add 0, or leave {name} out")
+        check_run(problem, preconditioned(templates[name], some), batch_size, closures=True)
         tuned = [key for key in values if key in TUNABLE and key not in fixed]
         require(bool(tuned), "fixed", ", ".join(fixed), f"nothing is left to tune of {name}")
     return templates
 
 
-def _side_by_side(curves: Mapping[tuple[str, float], xr.Dataset]) -> xr.Dataset:
+def _powers_of(template: Optimizer, powers: Sequence[float]) -> list[float]:
+    """Those of the powers that an optimizer takes."""
+    return [power for power in powers if isinstance(template, LinearOptimizer) or power == 0]
+
+
+def _side_by_side(curves: Mapping[tuple[str, float], xr.Dataset], powers: list[float]) -> xr.Dataset:
     """One table of all curves; no value and no flag where an optimizer lacks the hyperparameter."""
     flags = {str(name): False for curve in curves.values() for name, values in curve.data_vars.items() if values.dtype == bool}
+    fill = {**flags, "status": np.int8(Status.REACHED)}
     rows: list[xr.Dataset] = []
     for name, group in itertools.groupby(curves, key=lambda key: key[0]):
-        row = [curves[key].drop_vars("power").expand_dims(power=[key[1]]) for key in group]
-        rows.append(xr.concat(row, "power", join="exact", coords="minimal", compat="equals").expand_dims(optimizer=[name]))
-    fill = {**flags, "status": np.int8(Status.REACHED)}
+        row = [curves[key].drop_vars("power", errors="ignore").expand_dims(power=[key[1]]) for key in group]
+        joined = xr.concat(row, "power", join="exact", coords="minimal", compat="equals")
+        rows.append(joined.reindex(power=powers, fill_value=fill).expand_dims(optimizer=[name]))
     return xr.concat(rows, "optimizer", data_vars="all", join="exact", coords="minimal", compat="equals", fill_value=fill)
 
 
-def _critical(curves: Mapping[tuple[str, float], xr.Dataset]) -> xr.Dataset:
+def _critical(curves: Mapping[tuple[str, float], xr.Dataset], powers: list[float]) -> xr.Dataset:
     """Critical batch sizes of every curve by every definition."""
     found = {key: {name: _critical_or_none(curve, name) for name in DEFINITIONS} for key, curve in curves.items()}
     names = list(dict.fromkeys(name for name, _ in curves))
-    powers = list(dict.fromkeys(power for _, power in curves))
+    nothing: dict[str, None] = dict.fromkeys(DEFINITIONS)
 
     def column(read: Any, missing: Any, definitions: Sequence[str]) -> np.ndarray:
-        values = [read(found[key][d]) if found[key][d] else missing for key in curves for d in definitions]
+        cells = [found.get(key, nothing)[each] for key in itertools.product(names, powers) for each in definitions]
+        values = [read(cell) if cell else missing for cell in cells]
         return np.array(values).reshape(len(names), len(powers), len(definitions))
 
     dims = ("optimizer", "power", "definition")

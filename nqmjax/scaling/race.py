@@ -1,10 +1,12 @@
 """The best learning rate, for each batch size, of an optimizer that is not linear: a race of rates, then of finer ones.
 
-All rates of a race are followed side by side until the first arrives, so that none runs on that cannot win.
+No rate is followed beyond the fewest steps so far. The race of the largest batch size is between all rates; that of a smaller
+one begins with the rates around the best one of the batch size before, which falls as the root of the batch size.
 """
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,23 +18,36 @@ from nqmjax._tools import evaluate
 from nqmjax.optimizers import MeanFieldOptimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling.tuned import tuned_table
-from nqmjax.target import StepsToTarget, first_of_many
+from nqmjax.target import Status, StepsToTarget, first_of_many
 
 RATES = 2.0 ** np.arange(-21, 3)
 """Rates of the first race, in units of the optimizer's `rate_scale`."""
 
-BOX = np.linspace(-1.0, 1.0, 5)
-ROUNDS = 4  # of races around the winner, each in half the width of the one before
-FEW_NODES, MOST_NODES = 16, 400  # over the start, in the first race and at most
-AGREE = 0.01  # share of the steps, or one update if that is more, by which twice the nodes may change them
+LANES = 8
+"""Rates of a race at most; all are compiled for so many."""
+
+AROUND = 2.0 ** np.array([0, -1, 1, -2, 2, -3, 3])
+"""Rates of the first race of a smaller batch size, relative to the best one of the batch size before."""
+
+FINER = tuple(2.0 ** (width * np.array([-1, 1, -2, 2, -3, 3])) for width in (1 / 4, 1 / 16))
+"""Rates of the races that follow, around the winner so far."""
+
+FIRST_LIMIT, LONGER = 256, 4
+"""Updates after which a first race that nobody has won is called off, and how many times as many the next one may take."""
+
+NODES = (16, 48, 144, 432)
+"""Nodes over the start: so many until the best rate's steps agree with those of three times as many."""
+
+AGREE = 0.01  # share of the steps, or one update if that is more, by which they may differ
 
 
 class Winner(NamedTuple):
-    """A rate, and what it does with so many nodes."""
+    """A rate, and what it does with so many nodes; whether fewer nodes agree."""
 
     rate: float
     nodes: int
     found: StepsToTarget
+    agree: bool = True
 
 
 def race(
@@ -44,16 +59,19 @@ def race(
     dtype: Any,
     progress: bool,
 ) -> xr.Dataset:
-    """The table of `tune`, with the `nodes` that each answer took; arguments as there, all of them checked."""
+    """The table of `tune`, with what `_about` says of each answer; all arguments are checked."""
     scale = template.rate_scale(problem)
-    track = functools.partial(_finish, problem, target=target, dtype=dtype)
+    nodes = NODES if template.nodes > 1 else NODES[:1]
+    track = functools.partial(_finish, problem, template, target=target, dtype=dtype)
     winners: dict[float, Winner] = {}
-    limit = max_steps
+    before: tuple[float, Winner] | None = None
     sizes = sorted(set(batches.tolist()), reverse=True)
     with tqdm(total=len(sizes), desc="tune", unit=" batch sizes", delay=2, disable=not progress, leave=False) as bar:
         for batch in sizes:
-            winners[batch] = _winner(functools.partial(track, batch=batch), template, scale * RATES, limit)
-            limit = limit if np.isfinite(winners[batch].found.steps) else 0  # smaller batches take no fewer steps
+            runs = functools.partial(track, batch=batch)
+            found = _first_race(runs, scale * RATES, max_steps, batch, before)
+            winners[batch] = _refined(runs, found, nodes, scale * RATES[[0, -1]], max_steps)
+            before = batch, winners[batch]
             bar.update()
     best = [winners[batch] for batch in batches.tolist()]
     rates, steps = np.array([winner.rate for winner in best]), np.array([float(winner.found.steps) for winner in best])
@@ -72,47 +90,103 @@ def race(
 
 
 def _about(problem: NoisyQuadratic, template: MeanFieldOptimizer, batches: np.ndarray, best: list[Winner]) -> dict[str, Any]:
-    """What an answer rests on: the nodes over the start, the directions that carry a norm."""
+    """What an answer rests on: `nodes` over the start and whether fewer disagree, and directions that carry a norm."""
     fewest = template.participation(problem, batches)
     found = {} if fewest is None else {"participation": fewest}
-    return found if template.nodes == 1 else {"nodes": np.array([winner.nodes for winner in best]), **found}
+    if template.nodes > 1:
+        found["nodes"] = np.array([winner.nodes for winner in best])
+        found["nodes_disagree"] = np.array([not winner.agree for winner in best])
+    return found
 
 
-def _winner(track: Any, template: MeanFieldOptimizer, rates: np.ndarray, limit: int) -> Winner:
-    """The best rate, refined with as many nodes as it takes."""
-    nodes = template.nodes
-    winner = _first(track, template, rates, min(FEW_NODES, nodes), limit)
-    widths = np.log(2) * 0.5 ** np.arange(ROUNDS)
+def _first_race(runs: Any, rates: np.ndarray, limit: int, batch: float, before: tuple[float, Winner] | None) -> Winner:
+    """The best of rates a factor of two apart: of all, or around the one that is to be expected from a larger batch size."""
+    if before is None:
+        return _within_limits(runs, rates[::-1], FIRST_LIMIT, limit)
+    larger, last = before
+    if not np.isfinite(last.found.steps):  # smaller batches take no fewer steps
+        return last
+    centre, start = last.rate * np.sqrt(batch / larger), LONGER * float(last.found.steps)
     while True:
-        for width in widths:
-            if not np.isfinite(winner.found.steps):  # none arrives within the limit
-                return winner
-            around = np.clip(winner.rate * np.exp(width * BOX), rates[0], rates[-1])
-            winner = _first(track, template, around, nodes, limit)
-        if nodes == 1:
+        around = np.clip(centre * AROUND, rates[0], rates[-1])
+        winner = _within_limits(runs, around, start, limit)
+        inside = around.min() < winner.rate < around.max() or winner.rate in (rates[0], rates[-1])
+        if inside or not np.isfinite(winner.found.steps):
             return winner
-        finer = _first(track, template, np.full(len(BOX), winner.rate), 2 * nodes, limit)
-        crossings = np.array([winner.found.crossing, finer.found.crossing])
-        if not np.isfinite(crossings).all() or np.ptp(crossings) <= max(1.0, AGREE * crossings[1]) or 2 * nodes > MOST_NODES:
-            return finer
-        winner, nodes, widths = finer, 2 * nodes, widths[-3:]
+        centre, start = winner.rate, float(winner.found.steps)
 
 
-def _first(track: Any, template: MeanFieldOptimizer, rates: np.ndarray, nodes: int, limit: int) -> Winner:
-    """The first of these rates to arrive."""
-    settings = {"learning_rate": rates} | ({} if nodes == 1 else {"nodes": nodes})
-    found = track(dataclasses.replace(template, **settings), limit=limit)  # pyright: ignore[reportArgumentType]
-    first = int(np.argmin(found.crossing))
-    return Winner(float(rates[first]), nodes, StepsToTarget(*(values[first] for values in found)))
+def _within_limits(runs: Any, rates: np.ndarray, start: float, limit: int) -> Winner:
+    """The best of these rates; called off, until somebody arrives, after more and more updates."""
+    while True:
+        allowed = int(min(start, limit))
+        winner = _first(runs, rates, NODES[0], allowed)
+        if np.isfinite(winner.found.steps) or allowed == limit or winner.found.status == Status.NEVER:
+            return winner
+        start = LONGER * start
+
+
+def _refined(runs: Any, winner: Winner, nodes: Sequence[int], ends: np.ndarray, limit: int) -> Winner:
+    """The best rate close to the winner of a first race, with as many of these `nodes` as it takes."""
+    winner = _closest(runs, winner, nodes[0], ends)
+    for more in nodes[1:]:
+        if not np.isfinite(winner.found.steps):  # none arrives within the limit
+            return winner
+        closer = _first(runs, np.array([winner.rate]), more, limit)
+        crossings = np.array([winner.found.crossing, closer.found.crossing])
+        agree = bool(np.isfinite(crossings).all() and np.ptp(crossings) <= max(1.0, AGREE * crossings[1]))
+        winner = closer._replace(agree=agree)
+        if agree or more == nodes[-1]:
+            return winner
+        winner = _closest(runs, winner, more, ends)
+    return winner
+
+
+def _closest(runs: Any, winner: Winner, nodes: int, ends: np.ndarray) -> Winner:
+    """The best of finer and finer rates around the winner of a race."""
+    for finer in FINER:
+        if np.isfinite(winner.found.steps):
+            winner = _first(runs, np.clip(winner.rate * finer, *ends), nodes, int(winner.found.steps), winner)
+    return winner
+
+
+def _first(runs: Any, rates: np.ndarray, nodes: int, limit: int, best: Winner | None = None) -> Winner:
+    """The first of these rates to arrive, and of `best`; where none arrives, the first that might with more updates."""
+    for chunk in np.split(rates, range(LANES, len(rates), LANES)):
+        found = runs(chunk, nodes, limit)
+        entries = [Winner(float(rate), nodes, StepsToTarget(*values)) for rate, *values in zip(chunk, *found, strict=False)]
+        for winner in entries:
+            if best is None or _order(winner) < _order(best):
+                best, limit = winner, int(winner.found.steps) if np.isfinite(winner.found.steps) else limit
+    assert best is not None
+    return best
+
+
+def _order(winner: Winner) -> tuple[float, bool]:
+    return float(winner.found.crossing), winner.found.status != Status.OUT_OF_STEPS
 
 
 def _finish(
-    problem: NoisyQuadratic, optimizer: MeanFieldOptimizer, *, batch: float, target: float, limit: int, dtype: Any
+    problem: NoisyQuadratic,
+    template: MeanFieldOptimizer,
+    rates: np.ndarray,
+    nodes: int,
+    limit: int,
+    *,
+    batch: float,
+    target: float,
+    dtype: Any,
 ) -> StepsToTarget:
-    """Race of the rates of one optimizer."""
-    rates = np.shape(hyperparameters(optimizer)["learning_rate"])
-    optimizer = jax.tree.map(lambda leaf: np.broadcast_to(leaf, rates), optimizer)
-    return evaluate(_race, problem, optimizer, batch, target, np.uint32(limit), dtype=dtype)
+    """Race of up to `LANES` rates."""
+    spare = LANES - len(rates)
+    values = {name: np.full(LANES, value) for name, value in hyperparameters(template).items()}
+    values["learning_rate"] = np.pad(rates, (0, spare), mode="edge")
+    optimizer = template.replace(**values)
+    if template.nodes > 1:
+        optimizer = dataclasses.replace(optimizer, nodes=nodes)  # pyright: ignore[reportCallIssue]
+    limits = np.pad(np.full(len(rates), limit, np.uint32), (0, spare))
+    found = evaluate(_race, problem, optimizer, batch, target, limits, dtype=dtype)
+    return StepsToTarget(*(entry[: len(rates)] for entry in found))
 
 
 _race = jax.jit(first_of_many)

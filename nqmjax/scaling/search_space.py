@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nqmjax.dynamics import stability_edge
-from nqmjax.optimizers import LinearOptimizer, hyperparameters
+from nqmjax.dynamics import stability_edge, steepest_curvature
+from nqmjax.optimizers import LinearOptimizer, PeriodicOptimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
 
 RATE_SPAN = 1e-10  # the smallest rate of the grid, relative to the smallest of the largest stable ones
@@ -27,9 +27,8 @@ class StableRates(NamedTuple):
     first_step: float = 1.0  # the longest first update at one of them, relative to the gradient
 
     @classmethod
-    def of(cls, problem: NoisyQuadratic, template: LinearOptimizer, names: list[str]) -> "StableRates":
-        curvature = np.asarray(problem.curvature)
-        steepest = float(curvature[np.argmax(template.gradient_scale(curvature) * curvature)])
+    def of(cls, problem: NoisyQuadratic, template: LinearOptimizer | PeriodicOptimizer, names: list[str]) -> "StableRates":
+        steepest = steepest_curvature(template, problem.curvature)
         if "learning_rate" not in names or steepest == 0:
             return cls()
         others = [name for name in names if name != "learning_rate"]
@@ -65,7 +64,7 @@ class Axis:
 class Space:
     """The box that is searched. Points have shape `(points, names)`; the rate's coordinate is that of the plain rate."""
 
-    def __init__(self, problem: NoisyQuadratic, template: LinearOptimizer, names: list[str]) -> None:
+    def __init__(self, problem: NoisyQuadratic, template: LinearOptimizer | PeriodicOptimizer, names: list[str]) -> None:
         self.template = template
         self.rate = names.index("learning_rate") if "learning_rate" in names else None
         self.stable = StableRates.of(problem, template, names)
@@ -99,7 +98,7 @@ class Space:
             points[:, self.rate] += shift - self.high[self.rate]
         return np.clip(points, self.low, self.high)
 
-    def optimizer(self, points: np.ndarray) -> LinearOptimizer:
+    def optimizer(self, points: np.ndarray) -> LinearOptimizer | PeriodicOptimizer:
         """The template at each point."""
         values = {name: np.full(len(points), value) for name, value in hyperparameters(self.template).items()}
         values |= {axis.name: axis.value(column) for axis, column in zip(self.axes, points.T, strict=True)}
@@ -125,7 +124,7 @@ class Space:
         return np.log(np.where(np.isfinite(ratio), ratio, 1.0))
 
 
-def _first_step(optimizer: LinearOptimizer) -> Any:
+def _first_step(optimizer: LinearOptimizer | PeriodicOptimizer) -> Any:
     """Length of the first update relative to rate and gradient; 1 where it does not move the parameter."""
     ratio = -optimizer.change(optimizer.initial(0.0), 1.0)[0] / hyperparameters(optimizer)["learning_rate"]
     return np.where(np.isfinite(ratio) & (ratio > 0), ratio, 1.0)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from nqmjax._tools import check_loss, numeric, require, shown
 from nqmjax.dynamics import check_run
-from nqmjax.optimizers import LinearOptimizer, MeanFieldOptimizer, Optimizer, hyperparameters
+from nqmjax.optimizers import LinearOptimizer, MeanFieldOptimizer, Optimizer, PeriodicOptimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling.race import race
 from nqmjax.scaling.search_space import Space
@@ -52,7 +52,9 @@ def tune(
     Args:
       problem: the quadratic.
       template: an optimizer with scalar hyperparameters. Its learning_rate, momentum, decay and nu are tuned, whatever
-        their values; all others keep theirs (of optimizers that are not linear only the learning rate is tuned).
+        their values; all others keep theirs: a preconditioner's power, the strength of weight decay (without what decay does
+        for generalization 0 is best), periods, pulls, outer hyperparameters, betas (of optimizers that are not linear only
+        the learning rate is tuned).
       batch_size: examples per update, a number or a 1-D array.
       target: risk to reach.
       fixed: names of hyperparameters to leave at the template's values.
@@ -64,7 +66,9 @@ def tune(
       `xarray.Dataset` over batch_size: `steps` (inf where no setting reaches the target), `status`, `examples`
       (batch size times steps), the hyperparameters, `effective_learning_rate`, `efficiency` (the fewest examples with
       which any algorithm can reach the target, by the Bayes bound, over `examples`), and for each tuned hyperparameter
-      `<name>_at_edge`, whether the optimum lies at the edge of what was searched.
+      `<name>_at_edge`, whether the optimum lies at the edge of what was searched. Of Adam and its kin also the `nodes` of each
+      answer, which tuning chooses itself, and `nodes_disagree`, whether a third of them has other steps, by more than 1%
+      and one update; where updates rest on norms `participation`.
 
     Raises:
       ValueError: an argument is out of its range, a name in `fixed` is unknown, or nothing is left to tune.
@@ -76,7 +80,7 @@ def tune(
 
     Source: Zhang et al. 2019, section 3.7.1 (there a grid of 100 rates and 20 momenta).
     """
-    check_run(problem, template, batch_size, closures=True)
+    check_run(problem, template, batch_size, closures=True, periodic=True)
     check_loss(target)
     check_search(template, max_steps, "first", dtype)
     batches = np.atleast_1d(numeric("batch_size", batch_size))
@@ -86,7 +90,7 @@ def tune(
     names = _tuned(template, fixed)
     if isinstance(template, MeanFieldOptimizer):
         return race(problem, template, batches, float(target), max_steps, dtype, progress)
-    assert isinstance(template, LinearOptimizer)  # there is no third kind
+    assert isinstance(template, LinearOptimizer | PeriodicOptimizer)  # there is no other kind
     space = Space(problem, template, names)
     with tqdm(desc="tune", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
         bar.total = len(space.grid(1)) * len(batches)

@@ -15,19 +15,25 @@ from tqdm import tqdm
 
 from nqmjax._tools import check_choice, check_steps, check_values, numeric, require, scalar, whole
 from nqmjax.dynamics import check_run
-from nqmjax.optimizers import LinearOptimizer, provenance
+from nqmjax.optimizers import LinearOptimizer, Optimizer, provenance
 from nqmjax.problem import NoisyQuadratic
-from nqmjax.schedules.caps import AT_CAP, chosen_cap, learning_rate_cap
+from nqmjax.schedules.caps import AT_CAP, chosen_cap, rate_unit
 from nqmjax.schedules.families import PIECES
 from nqmjax.schedules.family import FAMILIES
 from nqmjax.schedules.plan import Plan, check_plan
-from nqmjax.schedules.problem import final_risk
+from nqmjax.schedules.problem import final_risk, for_searches
 
 LINEAR_WITHIN = 0.1
 """A batch size obeys the linear rule while its best rate is within so much of it."""
 
 RATES = np.geomspace(1e-7, 1.0, 57)
 """Rates that are tried first, relative to the cap."""
+
+COARSE = 4.0 ** np.arange(-11, 1)
+"""The same where a run is long to follow."""
+
+CLOSE = 0.02
+"""The error of the logarithm of a best rate that is allowed there."""
 
 
 class Regimes(NamedTuple):
@@ -45,7 +51,7 @@ class Regimes(NamedTuple):
 
 def budget_curve(
     problem: NoisyQuadratic,
-    optimizer: LinearOptimizer,
+    optimizer: Optimizer,
     batch_size: Any,
     *,
     examples: float | None = None,
@@ -60,7 +66,7 @@ def budget_curve(
 
     Args:
       problem: the quadratic.
-      optimizer: scalar hyperparameters; its learning rate is tuned.
+      optimizer: scalar hyperparameters; its learning rate is tuned. Adam and its kin are followed with 32 nodes at most.
       batch_size: examples per update, shape `(b,)`.
       examples: budget of examples: epochs times the size of the data set; each batch size makes `examples / B` updates.
       steps: budget of updates instead.
@@ -85,14 +91,14 @@ def budget_curve(
     Source: Smith et al. 2020, sections 3 and 4, figures 1, 5, 6 and 7, tables 1, 2, 4 and 5 (the training loss).
     """
     check_choice("family", family, FAMILIES)
-    check_run(problem, optimizer, batch_size)
+    check_run(problem, optimizer, batch_size, closures=True)
     batches = np.atleast_1d(numeric("batch_size", batch_size))
     require(batches.ndim == 1, "the shape of batch_size", batches.shape, "give a number or a 1-D array")
     require(0 <= scalar("warmup", warmup) < 1, "warmup", warmup, "give a share of the run from 0 up to 1")
     counts = _updates_of_budget(batches, examples, steps)
     cap = chosen_cap(problem, optimizer, max_learning_rate)
     pieces, others = settings.pop("pieces", PIECES), {}
-    rows = []
+    rows, search = [], for_searches(optimizer)
     with tqdm(
         zip(batches, counts, strict=True), total=len(batches), desc="budget", delay=2, disable=not progress, leave=False
     ) as bar:
@@ -102,7 +108,7 @@ def budget_curve(
             def make(learning_rate: float, unit: Plan = unit) -> Plan:
                 return unit.replace(learning_rate=learning_rate * unit.learning_rate)
 
-            rows.append(tuned_rate(problem, optimizer, make, cap))
+            rows.append(tuned_rate(problem, search, make, cap, rows[-1][1] if rows else None))
     attributes = {
         "title": "tuned final loss under a budget",
         **provenance(problem, optimizer, ["learning_rate"]),
@@ -115,7 +121,7 @@ def budget_curve(
     return _curve(optimizer, batches, counts, np.array(rows), cap).assign_attrs(attributes)
 
 
-def _curve(optimizer: LinearOptimizer, batches: np.ndarray, counts: np.ndarray, rows: np.ndarray, cap: float) -> xr.Dataset:
+def _curve(optimizer: Optimizer, batches: np.ndarray, counts: np.ndarray, rows: np.ndarray, cap: float) -> xr.Dataset:
     """The table of least risks and best rates, a row for each batch size."""
     risk, rate = rows.T
     effective = optimizer.replace(learning_rate=rate).effective_learning_rate
@@ -170,25 +176,39 @@ def budget_regimes(table: xr.Dataset) -> Regimes:
 
 
 def tuned_rate(
-    problem: NoisyQuadratic, optimizer: LinearOptimizer, make: Callable[..., Plan], cap: float
+    problem: NoisyQuadratic, optimizer: Optimizer, make: Callable[..., Plan], cap: float, near: float | None = None
 ) -> tuple[float, float]:
     """The least final risk of `make(learning_rate=...)` over rates up to `cap`, and that rate: a grid, then Brent's method.
 
-    Without a cap the grid ends at four times the default one.
+    Without a cap the grid ends at four times the unit of rates. Where a run is long to follow the grid is coarse, and there is
+    none if the best rate is within a factor of four of `near`.
     """
-    widest = cap if np.isfinite(cap) else 4 * learning_rate_cap(problem, optimizer)
+    widest = cap if np.isfinite(cap) else 4 * rate_unit(problem, optimizer)
     first = make(learning_rate=widest)
-    check_plan(problem, optimizer, first)
+    check_plan(problem, optimizer, first, closures=True)
     evaluate = final_risk(problem, optimizer, first.pieces)
 
     def objective(logarithm: float) -> float:
         value = evaluate(make(learning_rate=float(np.exp(logarithm))))
         return float(np.log(value)) if 0 < value < np.inf else (np.inf if value > 0 else -np.inf)
 
-    grid = np.log(widest * RATES)
+    linear = isinstance(optimizer, LinearOptimizer)
+    accuracy = 1e-7 if linear else CLOSE
+    if near is not None and not linear:
+        middle = np.log(min(near, widest / 4))
+        value, point = _smallest(objective, middle - np.log(4), middle + np.log(4), accuracy)
+        if abs(point - middle) < np.log(4) - 2 * accuracy:
+            return float(np.exp(value)) + float(problem.irreducible), float(np.exp(point))
+    grid = np.log(widest * (RATES if linear else COARSE))
     values = np.array([objective(point) for point in grid])
     at = int(values.argmin())
-    ends = grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)]
-    finite = minimize_scalar(lambda x: min(objective(x), 1e3), bounds=ends, method="bounded", options={"xatol": 1e-7})
-    value, point = min((finite.fun, finite.x), (values[at], grid[at]))
+    found = _smallest(objective, grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)], accuracy)
+    value, point = min(found, (values[at], grid[at]))
     return float(np.exp(value)) + float(problem.irreducible), float(np.exp(point))
+
+
+def _smallest(objective: Callable[[float], float], low: float, high: float, accuracy: float) -> tuple[float, float]:
+    """The least value between two points, and where it is."""
+    options = {"xatol": accuracy}
+    found = minimize_scalar(lambda x: min(objective(x), 1e3), bounds=(low, high), method="bounded", options=options)
+    return found.fun, found.x

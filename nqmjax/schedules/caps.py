@@ -3,8 +3,8 @@
 import numpy as np
 
 from nqmjax._tools import require, scalar
-from nqmjax.dynamics import spectral_radius, stability_edge
-from nqmjax.optimizers import LinearOptimizer
+from nqmjax.dynamics import spectral_radius, stability_edge, steepest_curvature
+from nqmjax.optimizers import LinearOptimizer, MeanFieldOptimizer, Optimizer
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedules.plan import Plan
 
@@ -20,14 +20,22 @@ def learning_rate_cap(problem: NoisyQuadratic, optimizer: LinearOptimizer) -> fl
     """
     curvature = np.asarray(problem.curvature)
     steep = curvature * np.asarray(optimizer.gradient_scale(curvature))
-    edge = float(stability_edge(optimizer, float(curvature[steep.argmax()])))
+    edge = float(stability_edge(optimizer, steepest_curvature(optimizer, curvature)))
     return float(edge * steep.max() / (steep.max() + steep[steep > 0].min()))
 
 
-def chosen_cap(problem: NoisyQuadratic, optimizer: LinearOptimizer, max_learning_rate: float | None) -> float:
-    """The cap that was asked for, inf for none, or else the default one."""
-    if max_learning_rate is None:
+def rate_unit(problem: NoisyQuadratic, optimizer: Optimizer) -> float:
+    """What rates are searched in units of: the default cap, or if there is none a rate whose update is as long as the start."""
+    if isinstance(optimizer, LinearOptimizer):
         return learning_rate_cap(problem, optimizer)
+    assert isinstance(optimizer, MeanFieldOptimizer)  # there is no other kind
+    return optimizer.rate_scale(problem)
+
+
+def chosen_cap(problem: NoisyQuadratic, optimizer: Optimizer, max_learning_rate: float | None) -> float:
+    """The cap that was asked for, inf for none, or else the default one, which only linear optimizers have."""
+    if max_learning_rate is None:
+        return learning_rate_cap(problem, optimizer) if isinstance(optimizer, LinearOptimizer) else np.inf
     cap = scalar("max_learning_rate", max_learning_rate)
     require(cap > 0, "max_learning_rate", cap, "give a rate above 0, or inf for no cap")
     return cap
@@ -45,6 +53,5 @@ def caps_of_pieces(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Pl
 
 def unstable_pieces(problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Plan) -> np.ndarray:
     """Which pieces have a rate at which the steepest direction diverges."""
-    curvature = np.asarray(problem.curvature)
-    steepest = float(curvature[(curvature * np.asarray(optimizer.gradient_scale(curvature))).argmax()])
+    steepest = steepest_curvature(optimizer, problem.curvature)
     return np.asarray(spectral_radius(optimizer.replace(**plan.hyperparameters), steepest)) > 1 + 1e-9

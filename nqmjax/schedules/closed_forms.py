@@ -30,9 +30,9 @@ import numpy as np
 from scipy.integrate import cumulative_trapezoid
 from scipy.optimize import root_scalar
 
-from nqmjax._tools import evaluate, require, scalar
+from nqmjax._tools import evaluate, require, scalar, shown
 from nqmjax.dynamics import check_run, doublings, quick_risks_of_pieces
-from nqmjax.optimizers import LinearOptimizer, hyperparameters
+from nqmjax.optimizers import LinearOptimizer, hyperparameters, is_anchored
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedules.caps import learning_rate_cap, unstable_pieces
 from nqmjax.schedules.plan import Plan, check_plan, piece_lengths, run
@@ -57,7 +57,7 @@ def closed_form_rates(
       the plan; rates may exceed the stability edge where the approximation does not hold.
 
     Raises:
-      ValueError: an argument is out of its range.
+      ValueError: an argument is out of its range, or the optimizer decays weights, which the closed form knows nothing of.
 
     >>> from nqmjax import SGD, power_law
     >>> closed_form_rates(power_law(100), SGD(0.1), batch_size=1, steps=1000, pieces=4).learning_rate.round(4)
@@ -67,6 +67,8 @@ def closed_form_rates(
     """
     check_run(problem, optimizer, batch_size)
     require(np.ndim(batch_size) == 0, "the shape of batch_size", np.shape(batch_size), "give a number")
+    remedy = "the closed form knows no weight decay: use optimize_schedule, or leave the decay out"
+    require(not is_anchored(optimizer), "optimizer", shown(optimizer), remedy)
     lengths = piece_lengths(steps, steps if pieces is None else pieces)
     return ForgettingKernel(problem, optimizer).plan(float(batch_size), lengths)
 

@@ -2,7 +2,7 @@ r"""Which schedule family is best, each at its own best settings, and how far fr
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -12,20 +12,31 @@ from tqdm import tqdm
 from nqmjax._tools import check_choice, check_steps, require, scalar, whole
 from nqmjax.bounds import bayes_bound, bayes_examples
 from nqmjax.dynamics import check_run
-from nqmjax.optimizers import LinearOptimizer, provenance
+from nqmjax.optimizers import LinearOptimizer, Optimizer, provenance
 from nqmjax.problem import NoisyQuadratic
-from nqmjax.schedules.caps import AT_CAP, chosen_cap, learning_rate_cap
+from nqmjax.schedules.caps import AT_CAP, chosen_cap, rate_unit
 from nqmjax.schedules.family import FAMILIES, POSITIVE_FINAL, WARMUP, Family, Setting
 from nqmjax.schedules.phases import SHAPES
 from nqmjax.schedules.plan import Plan, check_plan
-from nqmjax.schedules.problem import final_risk
-from nqmjax.schedules.search import OptimizedPlan, optimize_schedule
+from nqmjax.schedules.problem import final_risk, for_searches
+from nqmjax.schedules.search import optimize_schedule
 
-PEAKS = np.geomspace(1e-4, 1.0, 13)
-"""Peak rates that are tried first, relative to the cap."""
 
-SEARCHED = 50
-"""Pieces of each phase of the plans that a search compares."""
+class _Effort(NamedTuple):
+    """How a family is tuned: peak rates that are tried first, relative to the unit of rates; pieces of each phase of the plans
+    that are compared; then the widths of simplices (two, as one may collapse against a bound), and where they stop."""
+
+    peaks: np.ndarray
+    pieces: int
+    widths: tuple[float, ...]
+    xatol: float
+    fatol: float
+    evaluations: int
+
+
+THOROUGH = _Effort(np.geomspace(1e-4, 1.0, 13), 50, (0.5, 0.1), 1e-4, 1e-9, 400)
+QUICK = _Effort(np.geomspace(4.0**-8, 0.5, 9), 20, (0.5,), 0.02, 1e-3, 60)
+"""Of linear optimizers, and of those whose plans take a tenth of a second each."""
 
 
 def _with_cooldown(shape: str) -> Family:
@@ -73,7 +84,7 @@ class _Point:
 
 def tune_family(
     problem: NoisyQuadratic,
-    optimizer: LinearOptimizer,
+    optimizer: Optimizer,
     batch_size: float,
     steps: int,
     family: str,
@@ -86,7 +97,8 @@ def tune_family(
 
     Args:
       problem: the quadratic.
-      optimizer: scalar hyperparameters; its learning rate is replaced.
+      optimizer: scalar hyperparameters; its learning rate is replaced. Adam and its kin are tuned roughly, to some per cent of
+        the rate, with 32 nodes over the start at most.
       batch_size: examples per update, a number.
       steps: number of updates.
       family: one of `COMPARED`.
@@ -106,13 +118,13 @@ def tune_family(
     >>> plan, round(settings["learning_rate"], 2)
     (100 pieces, 1,000 steps, 16,000 examples, 0.51)
     """
-    check_run(problem, optimizer, batch_size)
+    check_run(problem, optimizer, batch_size, closures=True)
     check_choice("family", family, COMPARED)
     steps, pieces = whole("steps", steps), whole("pieces", pieces)
     check_steps("steps", steps)
     batch_size = scalar("batch_size", batch_size)
-    cap = chosen_cap(problem, optimizer, max_learning_rate)
-    unit = cap if np.isfinite(cap) else learning_rate_cap(problem, optimizer)
+    linear, cap = isinstance(optimizer, LinearOptimizer), chosen_cap(problem, optimizer, max_learning_rate)
+    effort, unit = THOROUGH if linear else QUICK, cap if linear and np.isfinite(cap) else rate_unit(problem, optimizer)
     candidate = CANDIDATES[family]
     peak = Setting(1.0, 0.0, cap / unit, -0.5, logarithmic=True, least=1e-12)
     tuned = {"learning_rate": peak, **candidate.tuned, **({"warmup": WARMUP} if tune_warmup and steps > 1 else {})}
@@ -125,26 +137,27 @@ def tune_family(
     def plan(point: np.ndarray, count: int) -> Plan:
         return candidate.plan(batch_size=batch_size, pieces=count, others={}, steps=steps, **settings(point))
 
-    coarse = min(pieces, SEARCHED)
-    risk = final_risk(problem, optimizer, 2 * coarse + 12)
+    coarse = min(pieces, effort.pieces)
+    risk = final_risk(problem, for_searches(optimizer), 2 * coarse + 12)
 
     def objective(point: np.ndarray) -> float:
         value = risk(plan(point, coarse))
         return float(np.log(value)) if np.isfinite(value) else 1e3
 
-    check_plan(problem, optimizer, plan(space.start, coarse))
-    peaks = np.log(PEAKS if np.isfinite(cap) else np.concatenate([PEAKS, 2.0 ** np.arange(1, 4)]))
+    check_plan(problem, optimizer, plan(space.start, coarse), closures=True)
+    beyond = effort.peaks[-1] * 2.0 ** np.arange(1, 4) if not np.isfinite(cap) else []
+    peaks = np.log([peak for peak in [*effort.peaks, *beyond] if peak <= cap / unit])
     best = min((np.array([peak, *space.start[1:]]) for peak in peaks), key=objective)
-    for width in (0.5, 0.1):  # twice: the simplex may collapse against a bound
+    for width in effort.widths:
         corners = np.vstack([best, best + 2 * width * np.diag(space.first_steps)])
-        options = {"initial_simplex": corners, "xatol": 1e-4, "fatol": 1e-9, "maxfev": 400}
+        options = {"initial_simplex": corners, "xatol": effort.xatol, "fatol": effort.fatol, "maxfev": effort.evaluations}
         best = minimize(objective, best, method="Nelder-Mead", bounds=space.bounds, options=options).x
     return plan(best, pieces), settings(best)
 
 
 def compare(
     problem: NoisyQuadratic,
-    optimizer: LinearOptimizer,
+    optimizer: Optimizer,
     batch_size: float,
     steps: int,
     families: Sequence[str] = COMPARED,
@@ -158,7 +171,8 @@ def compare(
 
     Args:
       problem: the quadratic.
-      optimizer: scalar hyperparameters; its learning rate is replaced.
+      optimizer: scalar hyperparameters; its learning rate is replaced. Adam and its kin are tuned roughly, to some per cent of
+        the rate, with 32 nodes over the start at most.
       batch_size: examples per update, a number.
       steps: number of updates.
       families: names, see `COMPARED`.
@@ -170,7 +184,8 @@ def compare(
 
     Returns:
       `xarray.Dataset` over schedule, best first, "optimal" (the best possible plan) included: `risk`,
-      `excess_over_optimal` (risk above the irreducible loss, relative to that of the best possible plan, less 1),
+      `excess_over_optimal` (risk above the irreducible loss, relative to that of the best possible plan, less 1; the best
+      possible plan is known of linear optimizers only, of Adam and its kin there is neither),
       `efficiency` (examples with which the Bayes bound is at that risk, over those used), the settings, `at_cap` (whether
       the largest rate is the cap, so that a higher one might do better), and `learning_rates` over `progress`, the share of
       the run. Attributes hold `bayes_bound` after as many examples.
@@ -193,9 +208,16 @@ def compare(
     )
     for family in families:
         check_choice("family", family, COMPARED)
-    pieces = min(100, whole("steps", steps)) if pieces is None else pieces
-    best = optimize_schedule(problem, optimizer, batch_size, steps, pieces, max_learning_rate=max_learning_rate)
-    plans, settings = {"optimal": best.plan}, {"optimal": {"learning_rate": float(best.plan.learning_rate.max())}}
+    plans: dict[str, Plan] = {}
+    settings: dict[str, dict[str, float]] = {}
+    converged = True
+    if isinstance(optimizer, LinearOptimizer):
+        pieces = min(100, whole("steps", steps)) if pieces is None else pieces
+        best = optimize_schedule(problem, optimizer, batch_size, steps, pieces, max_learning_rate=max_learning_rate)
+        plans["optimal"], converged = best.plan, best.converged
+        settings["optimal"] = {"learning_rate": float(best.plan.learning_rate.max())}
+    else:
+        require(len(families) > 0, "families", "empty", f"give some of {', '.join(COMPARED)}")
     with tqdm(families, desc="compare", unit=" families", delay=2, disable=not progress, leave=False) as bar:
         for family in bar:
             found = tune_family(
@@ -210,7 +232,7 @@ def compare(
     cap = chosen_cap(problem, optimizer, max_learning_rate)
     at_cap = ("schedule", table.learning_rate.values >= cap * (1 - AT_CAP), {"units": "1"})
     return table.assign(at_cap=at_cap).assign_attrs(
-        max_learning_rate=cap, **_attributes(problem, optimizer, batch_size, steps, best)
+        max_learning_rate=cap, converged=int(converged), **_attributes(problem, optimizer, batch_size, steps)
     )
 
 
@@ -225,12 +247,14 @@ def _comparison(problem: NoisyQuadratic, plans: Any, settings: Any, excess: Mapp
     )
     columns = {
         "risk": (risk, {"units": "loss"}),
-        "excess_over_optimal": ([excess[name] / excess["optimal"] - 1 for name in names], {"units": "1", "long_name": over}),
         "efficiency": (
             [float(bayes_examples(problem, value)) / count for value, count in zip(risk, used, strict=True)],
             {"units": "1", "long_name": efficiency},
         ),
     }
+    if "optimal" in excess:
+        values = [excess[name] / excess["optimal"] - 1 for name in names]
+        columns["excess_over_optimal"] = values, {"units": "1", "long_name": over}
     for key in dict.fromkeys(key for found in settings.values() for key in found):
         columns[key] = [float(settings[name].get(key, np.nan)) for name in names], {"units": UNITS.get(key, "1")}
     return xr.Dataset(
@@ -242,9 +266,7 @@ def _comparison(problem: NoisyQuadratic, plans: Any, settings: Any, excess: Mapp
     )
 
 
-def _attributes(
-    problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_size: float, steps: int, best: OptimizedPlan
-) -> dict[str, Any]:
+def _attributes(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: float, steps: int) -> dict[str, Any]:
     return {
         "title": "schedules compared",
         **provenance(problem, optimizer, ["learning_rate"]),
@@ -252,7 +274,6 @@ def _attributes(
         "steps": int(steps),
         "bayes_bound": float(bayes_bound(problem, batch_size * steps)),
         "irreducible": float(problem.irreducible),
-        "converged": int(best.converged),
     }
 
 

@@ -248,7 +248,7 @@ def run(problem: NoisyQuadratic, optimizer: Optimizer, plan: Plan, dtype: Any = 
     r"""Risk at the start and after each piece of a plan, exactly, whatever the lengths of the pieces.
 
     A plan may explode and come back; where the second moments leave the range of numbers on the way, the risk is inf from then
-    on. Optimizers that are not linear are followed one update at a time.
+    on. Optimizers that are not linear are followed one update at a time, or in leaps as by `risk`.
 
     Args:
       problem: the quadratic.

@@ -3,21 +3,24 @@
 Each hyperparameter of each piece has a coordinate in which equal distances matter alike: `log a`, `log(1 - beta)`, `nu`.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from nqmjax._tools import precision, require, whole
-from nqmjax.dynamics import check_run, doublings, quick_risks_of_pieces
-from nqmjax.optimizers import LinearOptimizer, hyperparameters
+from nqmjax.dynamics import check_run, doublings, quick_risks_of_pieces, risks_of_pieces
+from nqmjax.optimizers import LinearOptimizer, MeanFieldOptimizer, Optimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedules.caps import chosen_cap, learning_rate_cap
 from nqmjax.schedules.closed_forms import ForgettingKernel, check_budget, water_filling
 from nqmjax.schedules.plan import Plan
+
+AnOptimizer = TypeVar("AnOptimizer", bound=Optimizer)
 
 SLOWEST = 1e-6
 """The smallest `1 - momentum` and `1 - decay` that is searched."""
@@ -51,7 +54,8 @@ class Search:
             require(np.ndim(value) == 0, f"the shape of {name}", np.shape(value), "give a number")
         require(bool(over), "over", over, "name what changes from piece to piece, for example learning_rate")
         for name in over:
-            require(name in values and name != "power", "over", repr(name), f"the optimizer has {', '.join(values)}")
+            possible = [each for each in values if _kind(each) not in ("power", "strength")]
+            require(name in possible, "over", repr(name), f"the optimizer has {', '.join(possible)}")
         whole("pieces", pieces)
         self.given, self.kernel = problem, ForgettingKernel(problem, optimizer)
         with precision():  # on the device once, for all evaluations
@@ -154,7 +158,17 @@ def _weights(problem: Any, optimizer: Any, point: Any, inverse: Any, steps: Any,
     return jax.grad(lambda at: final_excess(problem, optimizer, point, at, steps, names, levels))(inverse)
 
 
-def final_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, pieces: int) -> Callable[[Plan], float]:
+SEARCH_NODES = 32
+"""Nodes over the start, at most, with which searches follow optimizers that are not linear."""
+
+
+def for_searches(optimizer: AnOptimizer) -> AnOptimizer:
+    """The optimizer as searches over plans follow it; one that is not linear with few nodes."""
+    nodes = getattr(optimizer, "nodes", 0)
+    return dataclasses.replace(optimizer, nodes=SEARCH_NODES) if nodes > SEARCH_NODES else optimizer  # pyright: ignore
+
+
+def final_risk(problem: NoisyQuadratic, optimizer: Optimizer, pieces: int) -> Callable[[Plan], float]:
     """The final risk, less the irreducible loss, of plans of up to so many pieces, of any length; compiled once for all."""
     problem = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), problem)
 
@@ -171,4 +185,5 @@ def final_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, pieces: int)
 
 @jax.jit
 def _last(problem: Any, optimizer: Any, columns: Any, inverse: Any, steps: Any, levels: Any) -> jax.Array:
-    return quick_risks_of_pieces(problem, optimizer.replace(**columns), inverse, steps, levels)[-1] - problem.irreducible
+    risks = risks_of_pieces if isinstance(optimizer, MeanFieldOptimizer) else quick_risks_of_pieces
+    return risks(problem, optimizer.replace(**columns), inverse, steps, levels)[-1] - problem.irreducible

@@ -11,27 +11,39 @@ import numpy as np
 import xarray as xr
 
 from nqmjax._tools import check_batch_size, check_choice, require, scalar, whole
-from nqmjax.optimizers import LinearOptimizer, provenance
+from nqmjax.optimizers import LinearOptimizer, Optimizer, hyperparameters, provenance
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedules.budget import tuned_rate
-from nqmjax.schedules.caps import AT_CAP, caps_of_pieces, chosen_cap, learning_rate_cap
+from nqmjax.schedules.caps import AT_CAP, caps_of_pieces, chosen_cap, rate_unit
 from nqmjax.schedules.plan import Plan, check_plan, run
-from nqmjax.schedules.problem import final_risk
+from nqmjax.schedules.problem import final_risk, for_searches
 
 FAINT = 1e-3
 """A recipe whose rates the best factor multiplies by more than one over this is in other units, or does not learn at all."""
 
+LARGEST = 4.0
+"""Largest rate that is tried where there is no cap, in units of rates."""
+
 RULES = ("none", "linear", "sqrt", "tuned")
 """Rules for the learning rate when the batch size changes by a factor `k`: keep it, times `k`, times `sqrt(k)`, tune it."""
+
+BETAS_RULE = "sqrt_betas"
+"""Of optimizers with betas: the rate times `sqrt(k)`, and each `1 - beta` times `k`, at most 1."""
+
+WITHIN = 0.1
+"""A rule holds while the loss above the irreducible one exceeds the recipe's by no larger share of it."""
+
+MOST_DOUBLINGS = 16
+"""Doublings of the batch size at which it is asked whether a rule still holds."""
 
 
 def transfer(
     problem: NoisyQuadratic,
-    optimizer: LinearOptimizer,
+    optimizer: Optimizer,
     plan: Plan,
     batch_size: float,
     *,
-    rules: Sequence[str] = RULES,
+    rules: Sequence[str] | None = None,
     max_learning_rate: float | None = None,
 ) -> xr.Dataset:
     """What becomes of a recipe at another batch size, under each rule for the learning rate.
@@ -41,18 +53,25 @@ def transfer(
 
     Args:
       problem: the quadratic.
-      optimizer: scalar hyperparameters, used where the plan does not name them.
-      plan: the recipe; its rates are in units of one over the problem's curvatures.
+      optimizer: scalar hyperparameters, used where the plan does not name them. Adam and its kin are followed with 32 nodes
+        over the start at most, at both batch sizes.
+      plan: the recipe; its rates are in units of one over the problem's curvatures (of Adam and its kin, of the parameters).
       batch_size: the new batch size, of the plan's first piece.
-      rules: names, see `RULES`. "tuned" tunes the factor on the rates anew for each of the three questions.
+      rules: "none" keeps the rates, "linear" multiplies them by the factor `k` of the batch size, "sqrt" by its root, and
+        "sqrt_betas" (of optimizers with betas) besides makes `1 - beta` into `k (1 - beta)`, at most 1; "tuned" tunes the
+        factor on the rates anew for each of the three questions. By default all.
       max_learning_rate: cap of tuned rates; by default `learning_rate_cap` of each piece, inf for none.
 
     Returns:
       `xarray.Dataset` over rule: `risk_same_examples` after as many examples (epochs), `risk_same_steps` after as many
       updates, `steps_to_same_risk`, the updates to the risk that the recipe reaches (inf if never), `examples_to_same_risk`,
-      and for each the factor `rate_factor_..` on the recipe's rates. `at_cap` tells whether a tuned factor is the largest
-      that is allowed. Attributes hold the recipe's own `risk`, `steps` and `examples`, and `own_rate_factor`, the best factor
-      on its rates at its own batch size: far from 1, the recipe was not tuned to this problem.
+      and for each the factor `rate_factor_..` on the recipe's rates. `error_same_examples` is the loss after as many examples
+      over the recipe's, both above the irreducible one, less 1, and `holds_up_to` the largest batch size, in doublings from
+      the recipe's, up to which a rule loses no more than 10% (without a value for "tuned" and for smaller batches). `at_cap`
+      tells whether a tuned factor is the largest that is allowed. Attributes hold the recipe's own `risk`, `steps` and
+      `examples`, `own_rate_factor`, the best factor on its rates at its own batch size (far from 1, the recipe was not tuned
+      to this problem), and `noise_scale`, the batch size at which noise and gradient are alike at the start: square-root rules
+      rest on batches far below it.
 
     Raises:
       ValueError: an argument is out of its range, a rule is unknown, or the recipe's rates are less than a thousandth of the
@@ -64,16 +83,20 @@ def transfer(
     >>> table.risk_same_examples.values.round(4)
     array([0.1128, 0.0071, 0.0284, 0.0062])
 
-    Source: the rules are those of Krizhevsky 2014 (square root) and Goyal et al. 2017 (linear).
+    Source: the rules are those of Krizhevsky 2014 (square root), Goyal et al. 2017 (linear) and Malladi et al. 2022,
+    definition 4.2 (with betas).
     """
+    check_plan(problem, optimizer, plan, closures=True)
+    betas = [name for name in ("beta1", "beta2") if name in hyperparameters(optimizer)]
+    known = [*RULES, BETAS_RULE] if betas else list(RULES)
+    rules = known if rules is None else rules
     for rule in rules:
-        check_choice("rule", rule, RULES)
-    check_plan(problem, optimizer, plan)
+        check_choice("rule", rule, known)
     check_batch_size(batch_size)
     scalar("batch_size", batch_size)
     moving = _Moving(problem, optimizer, plan, float(batch_size) / float(plan.batch_size[0]), max_learning_rate)
     rows = [moving.answers(rule) for rule in rules]
-    units = {"steps_to_same_risk": "updates", "examples_to_same_risk": "examples"}
+    units = {"steps_to_same_risk": "updates", "examples_to_same_risk": "examples", "holds_up_to": "examples"}
     return xr.Dataset(
         {
             name: ("rule", [row[name] for row in rows], {"units": units.get(name, "loss" if name.startswith("risk") else "1")})
@@ -91,6 +114,7 @@ def transfer(
             "examples": float(plan.total_examples),
             "own_rate_factor": moving.own_factor,
             "largest_rate_factor": moving.largest,
+            "noise_scale": _noise_scale(problem),
         },
     )
 
@@ -99,56 +123,76 @@ class _Moving:
     """A recipe that is moved to batches `factor` times as large."""
 
     def __init__(
-        self, problem: NoisyQuadratic, optimizer: LinearOptimizer, plan: Plan, factor: float, max_learning_rate: float | None
+        self, problem: NoisyQuadratic, optimizer: Optimizer, plan: Plan, factor: float, max_learning_rate: float | None
     ) -> None:
-        self.problem, self.optimizer, self.plan, self.factor = problem, optimizer, plan, factor
+        self.problem, self.plan, self.factor, self.optimizer = problem, plan, factor, for_searches(optimizer)
         check_batch_size(np.asarray(plan.batch_size) * factor)
-        self.goal, self.total = float(run(problem, optimizer, plan)[-1]), int(plan.total_steps)
+        self.goal, self.total = float(run(problem, self.optimizer, plan)[-1]), int(plan.total_steps)
         self.same_examples = max(round(self.total / factor), 1)
         remedy = "the run has more than 2^31 updates there: give a larger batch size"
         require(self.same_examples <= 2**31, "batch_size", f"{factor * plan.batch_size[0]:g}", remedy)
         remedy = "give a recipe that learns and does not diverge"
         require(np.max(plan.learning_rate) > 0 and np.isfinite(self.goal), "the recipe's final risk", f"{self.goal:g}", remedy)
-        if max_learning_rate is None:
-            used = plan.learning_rate > 0
-            self.largest = float((caps_of_pieces(problem, optimizer, plan) / np.where(used, plan.learning_rate, 1))[used].min())
-        else:
-            self.largest = chosen_cap(problem, optimizer, max_learning_rate) / float(np.max(plan.learning_rate))
-        self.evaluate = final_risk(problem, optimizer, plan.pieces)
+        self.largest = self._largest_factor(max_learning_rate)
+        self.evaluate = final_risk(problem, self.optimizer, plan.pieces)
+        self.near: float | None = None
         _, self.own_factor = self.best(self.total, batch_factor=1.0)
         self._check_units()
 
+    def _largest_factor(self, max_learning_rate: float | None) -> float:
+        """The largest factor on the rates that is allowed."""
+        rates = np.asarray(self.plan.learning_rate)
+        if max_learning_rate is None and isinstance(self.optimizer, LinearOptimizer):
+            used = rates > 0
+            caps = caps_of_pieces(self.problem, self.optimizer, self.plan)
+            return float((caps / np.where(used, rates, 1))[used].min())
+        cap = chosen_cap(self.problem, self.optimizer, max_learning_rate)
+        return float(min(cap, LARGEST * rate_unit(self.problem, self.optimizer)) / rates.max())
+
     def _check_units(self) -> None:
-        peak, cap = float(np.max(self.plan.learning_rate)), learning_rate_cap(self.problem, self.optimizer)
-        steepest = float(np.max(self.problem.curvature))
-        unit = "" if steepest == 1 else f" over {steepest:g}"
-        remedy = (
-            f"this is 1/{self.own_factor:.3g} of the best one; rates are in units where the largest curvature is {steepest:g}, "
-            f"stable up to about {cap:.3g}: multiply your network's rate by its largest curvature{unit}"
-        )
+        peak, unit = float(np.max(self.plan.learning_rate)), rate_unit(self.problem, self.optimizer)
+        worse = f"this is 1/{self.own_factor:.3g} of the best one"
+        remedy = f"{worse}; rates are in units of the parameters, whose start is {unit:.3g}"
+        if isinstance(self.optimizer, LinearOptimizer):
+            steepest = float(np.max(self.problem.curvature))
+            over = "" if steepest == 1 else f" over {steepest:g}"
+            remedy = (
+                f"{worse}; rates are in units where the largest curvature is "
+                f"{steepest:g}, stable up to about {unit:.3g}: multiply your network's rate by its largest curvature{over}"
+            )
         require(self.own_factor * FAINT <= 1, "learning_rate", f"{peak:.3g}", remedy)
 
-    def moved(self, steps: int, multiplier: float, batch_factor: float) -> Plan:
-        """The plan in so many updates, at rates and batch sizes times these factors."""
+    def moved(self, steps: int, multiplier: float, batch_factor: float, betas: bool = False) -> Plan:
+        """The plan in so many updates, at rates and batch sizes times these factors; each `1 - beta` too if asked for."""
         rates, batches = self.plan.learning_rate * multiplier, self.plan.batch_size * batch_factor
-        return stretched(self.plan.replace(learning_rate=rates, batch_size=batches), steps)
+        columns = {"learning_rate": rates, "batch_size": batches}
+        if betas:
+            given = {**hyperparameters(self.optimizer), **self.plan.hyperparameters}
+            names = [name for name in ("beta1", "beta2") if name in given]
+            columns |= {name: np.maximum(1 - batch_factor * (1 - np.asarray(given[name])), 0.0) for name in names}
+        return stretched(self.plan.replace(**columns), steps)
 
-    def risk(self, steps: int, multiplier: float) -> float:
-        """The final risk at the new batch size."""
-        return self.evaluate(self.moved(steps, multiplier, self.factor)) + float(self.problem.irreducible)
+    def risk(self, steps: int, rule: str, factor: float) -> float:
+        """The final risk under a fixed rule, batches being `factor` times as large."""
+        plan = self.moved(steps, _rate_factor(rule, factor), factor, rule == BETAS_RULE)
+        return self.evaluate(plan) + float(self.problem.irreducible)
 
     def best(self, steps: int, batch_factor: float) -> tuple[float, float]:
         """The least final risk over the factor on the rates, and that factor."""
-        return tuned_rate(
-            self.problem, self.optimizer, lambda learning_rate: self.moved(steps, learning_rate, batch_factor), self.largest
-        )
+
+        def make(learning_rate: float) -> Plan:
+            return self.moved(steps, learning_rate, batch_factor)
+
+        found = tuned_rate(self.problem, self.optimizer, make, self.largest, self.near)
+        self.near = found[1]
+        return found
 
     def answers(self, rule: str) -> dict[str, Any]:
         """What a rule comes to."""
-        fixed = {"none": 1.0, "linear": self.factor, "sqrt": self.factor**0.5}.get(rule)
+        tuned, factor = rule == "tuned", self.factor
 
         def best(steps: int) -> tuple[float, float]:
-            return self.best(steps, self.factor) if fixed is None else (self.risk(steps, fixed), fixed)
+            return self.best(steps, factor) if tuned else (self.risk(steps, rule, factor), _rate_factor(rule, factor))
 
         by_examples, by_steps = best(self.same_examples), best(self.total)
         steps = _fewest(lambda steps: best(steps)[0] <= self.goal, self.same_examples)
@@ -156,14 +200,41 @@ class _Moving:
         factors = np.array([by_examples[1], by_steps[1], to_risk])
         return {
             "risk_same_examples": by_examples[0],
+            "error_same_examples": self._error(by_examples[0]),
             "rate_factor_same_examples": by_examples[1],
             "risk_same_steps": by_steps[0],
             "rate_factor_same_steps": by_steps[1],
             "steps_to_same_risk": steps,
             "rate_factor_same_risk": to_risk,
-            "examples_to_same_risk": steps * self.factor * float(self.plan.batch_size[0]),
-            "at_cap": fixed is None and bool(np.nanmax(factors) >= self.largest * (1 - AT_CAP)),
+            "examples_to_same_risk": steps * factor * float(self.plan.batch_size[0]),
+            "holds_up_to": np.nan if tuned or factor < 1 else self._holds_up_to(rule),
+            "at_cap": tuned and bool(np.nanmax(factors) >= self.largest * (1 - AT_CAP)),
         }
+
+    def _error(self, risk: float) -> float:
+        """Share by which a risk is above the recipe's, both less the irreducible one."""
+        floor = float(self.problem.irreducible)
+        return (risk - floor) / (self.goal - floor) - 1 if self.goal > floor else np.nan
+
+    def _holds_up_to(self, rule: str) -> float:
+        """The largest batch size, in doublings from the recipe's, up to which a rule holds."""
+        doublings = min(MOST_DOUBLINGS, int(np.log2(self.total)))
+        for power in range(1, doublings + 1):
+            error = self._error(self.risk(max(round(self.total / 2**power), 1), rule, 2.0**power))
+            if not error <= WITHIN:
+                return float(self.plan.batch_size[0]) * 2 ** (power - 1)
+        return float(self.plan.batch_size[0]) * 2**doublings
+
+
+def _rate_factor(rule: str, factor: float) -> float:
+    """The factor on the rates under a fixed rule."""
+    return {"none": 1.0, "linear": factor, "sqrt": factor**0.5, BETAS_RULE: factor**0.5}[rule]
+
+
+def _noise_scale(problem: NoisyQuadratic) -> float:
+    """The batch size at which the noise of the gradient and the gradient are alike at the start, inf without a gradient."""
+    noise, gradient = problem.count * problem.noise, problem.count * problem.curvature**2 * problem.initial
+    return float(noise.sum() / gradient.sum()) if gradient.sum() > 0 else np.inf
 
 
 def stretched(plan: Plan, steps: int) -> Plan:

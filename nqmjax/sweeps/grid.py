@@ -62,7 +62,7 @@ def sweep(
 
     Source: Zhang et al. 2019, section 3.7.1.
     """
-    check_run(problem, optimizer, batch_size, closures=True)
+    check_run(problem, optimizer, batch_size, closures=True, periodic=True)
     check_target(target)
     check_search(optimizer, max_steps, rule, dtype)
     names = hyperparameters(optimizer)

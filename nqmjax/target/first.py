@@ -1,20 +1,21 @@
 """Rule "first": the first update at which the risk is at or below the target, of many batch sizes in one walk."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from nqmjax.dynamics import Model, Position, Span, look_ahead, start_position
+from nqmjax.dynamics import Model, Position, Span, floor_log2, for_ever, look_ahead, settle, start_position
 from nqmjax.target.table import (
+    FOREVER,
     GROWTH,
     MAX_LOOKS,
     StepsToTarget,
     Table,
     climb,
     crossing_time,
-    floor_log2,
     huge,
     powers_of_two,
     result,
@@ -35,20 +36,31 @@ def first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_st
       max_steps: shape `(b,)`, not decreasing.
     """
 
-    powers = powers_of_two(LEVELS, max_steps)
+    powers, hopeless = powers_of_two(LEVELS, max_steps), _hopeless(model, batch_size, target)
 
     def decided(level: jax.Array, there: Position) -> jax.Array:
         noise = there.noise / batch_size
-        return ((there.bias + noise <= target) | (noise > target) | (powers[level] >= max_steps)).all()
+        over = (noise > target) | (powers[level] >= max_steps) | hopeless(there)
+        return ((there.bias + noise <= target) | over).all()
 
-    question = _Question(model, climb(model, LEVELS, decided), powers, batch_size, target, max_steps)
+    table = climb(model, LEVELS, decided)
+    limits = jnp.where(table.enough, jnp.minimum(max_steps, powers[table.top]), max_steps) if model.anchored else max_steps
+    question = _Question(model, table, powers, batch_size, target, limits)
     walk = jax.lax.while_loop(question.going_on, question.step, question.start())
     # A batch size that ran out of steps before the walk ended was not followed any further.
     followed = max_steps >= walk.time
-    proven = (~(walk.here.noise / batch_size <= target) & followed) | (target <= 0)
+    proven = ((~(walk.here.noise / batch_size <= target) | hopeless(walk.here)) & followed) | (target <= 0)
     exploded = ~(walk.here.bias < huge(model)) & followed
     crossing = crossing_time(walk.steps, walk.before, walk.after, target)
-    return result(model, walk.steps, crossing, proven, exploded)
+    return result(model, walk.steps, crossing, proven, exploded, table.lost(walk.steps))
+
+
+def _hopeless(model: Model, batch_size: jax.Array, target: jax.Array) -> Callable[[Position], jax.Array]:
+    """Whether the bias that stays and the noise so far keep the risk above the target from a position on, for ever."""
+    if not model.anchored:
+        return lambda _: jnp.zeros(batch_size.shape, bool)
+    ever = for_ever(model, FOREVER)
+    return lambda there: settle(model, ever, there).lower + there.noise / batch_size > target + rounding(target)
 
 
 class _Stride(NamedTuple):
@@ -215,5 +227,6 @@ def first_passage_by_steps(model: Model, batch_size: jax.Array, target: jax.Arra
     carry = (jnp.zeros_like(max_steps[0]), start, steps, steps)
     time, here, steps, crossing = jax.lax.while_loop(going_on, update, carry)
     followed = max_steps >= time
-    proven = (~(here.noise / batch_size <= target) & followed) | (target <= 0)
+    hopeless = _hopeless(model, batch_size, target)(here)
+    proven = ((~(here.noise / batch_size <= target) | hopeless) & followed) | (target <= 0)
     return result(model, steps, crossing, proven, ~(here.bias < huge(model)) & followed)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nqmjax.dynamics import Model, Position, Span, look_ahead, start_position
+from nqmjax.dynamics import Model, Position, for_ever, look_ahead, settle, start_position
 from nqmjax.target.table import (
     FOREVER,
     MAX_LOOKS,
@@ -50,19 +50,24 @@ class _Search(NamedTuple):
 
 def last_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_steps: jax.Array) -> StepsToTarget:
     """Rule "stays" for one lane: `batch_size` of shape `(1,)`; `target` without the irreducible loss."""
-    model, max_steps = model._replace(noise=model.noise / batch_size), max_steps[0]
-    forever = jax.lax.fori_loop(0, FOREVER, lambda _, span: span.doubled(), Span.one_update(model))
+    model, max_steps = model.replace(noise=model.noise / batch_size), max_steps[0]
+    ever = for_ever(model, FOREVER)
     levels = min(FOREVER, jnp.iinfo(max_steps.dtype).bits - 1)
 
     def settled(there: Position) -> jax.Array:
-        rest = look_ahead(model, forever, there)
+        rest = settle(model, ever, there)
         return rest.upper + rest.end.noise <= target + rounding(target)
 
-    table = climb(model, levels, lambda _, there: settled(there) | (there.noise > target))
+    def hopeless(there: Position) -> jax.Array:
+        return settle(model, ever, there).lower + there.noise > target + rounding(target)
+
+    table = climb(model, levels, lambda _, there: settled(there) | hopeless(there) | (there.noise > target))
     last = table.top + table.overflow
-    exploded, proven = ~(table.bias[last] < huge(model)), ~(table.noise[last] <= target) | (target <= 0)
     start = start_position(model)
-    settles = ~exploded & ~proven & settled(look_ahead(model, table.span(table.top), start).end)
+    end = look_ahead(model, table.span(table.top), start).end
+    exploded, proven = ~(table.bias[last] < huge(model)), ~(table.noise[last] <= target) | (target <= 0)
+    settles = ~exploded & ~proven & settled(end)
+    proven |= hopeless(end)
     search = _start(start, table, powers_of_two(levels, max_steps), ~settles)
     search = jax.lax.while_loop(
         lambda search: ~search.over & (search.looks < MAX_LOOKS),
@@ -72,7 +77,7 @@ def last_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_ste
     reached = settles & search.over & (search.steps <= max_steps)
     steps = jnp.where(reached, search.steps.astype(model.weight.dtype), jnp.inf)[None]
     crossing = crossing_time(steps, search.before, search.after, target)
-    return result(model, steps, crossing, proven[None], exploded[None])
+    return result(model, steps, crossing, proven[None], exploded[None], table.lost(steps))
 
 
 def _start(start: Position, table: Table, powers: jax.Array, over: jax.Array) -> _Search:

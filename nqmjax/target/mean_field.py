@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from nqmjax._tools import check_choice
-from nqmjax.dynamics import Walk, begin, excess_of_groups, follow, in_one_precision, map_runs
+from nqmjax.dynamics import Walk, advance, begin, excess_of_groups, floor_log2, in_one_precision, map_runs
 from nqmjax.optimizers import MeanFieldOptimizer, Optimizer, check_linear
-from nqmjax.target.table import Status, StepsToTarget, crossing_time
+from nqmjax.target.table import MAX_STEPS, Status, StepsToTarget, crossing_time
 
-MOST_UPDATES = 2**20
-"""Updates that a run is followed at most."""
+MOST_MOVES = 2**20
+"""Updates made one by one, and leaps, that a run is followed at most."""
 
 SETTLED = 1e-6
 """Change of a group's risk, relative to what it was before, that counts as none."""
@@ -21,13 +21,17 @@ FIRST_MARK = 1024
 
 
 class Search(NamedTuple):
-    """A run under way: the last two risks above the irreducible one, and what the groups were at the last two marks."""
+    """A run under way: the last two risks above the irreducible one, what the groups were at the last two marks and where
+    the next one is, the moves made and the longest leap allowed, which shrinks once a leap has passed the target."""
 
     walk: Walk
     before: jax.Array
     now: jax.Array
     marks: jax.Array
+    mark: jax.Array
     settled: jax.Array
+    moves: jax.Array
+    most: jax.Array
 
 
 def check_rule(optimizer: Optimizer, rule: str) -> None:
@@ -41,7 +45,7 @@ def mean_field_search(problem: Any, optimizer: Any, batch_size: Any, target: Any
     """Steps of many lanes, see `search`; each batch size is a run of its own."""
     problem, optimizer, batch_size, target = in_one_precision((problem, optimizer, batch_size, target))
     column = jax.tree.map(lambda leaf: leaf[:, None], (optimizer, target))
-    steps = jnp.minimum(max_steps, MOST_UPDATES).astype(jnp.uint32)
+    steps = jnp.minimum(max_steps, MAX_STEPS).astype(jnp.uint32)
 
     def lane(optimizer: Any, batch_size: Any, target: Any, max_steps: Any) -> StepsToTarget:
         return first_below(problem, optimizer, 1 / batch_size, target - problem.irreducible, max_steps)
@@ -56,20 +60,29 @@ def first_below(
 
     def going_on(search: Search) -> jax.Array:
         end = (search.now <= target) | search.settled | ~(search.now < jnp.inf)
-        return ~end & (search.walk.step < max_steps)
+        return ~end & (search.walk.step < max_steps) & (search.moves < MOST_MOVES)
 
-    def update(search: Search) -> Search:
-        walk = follow(problem, optimizer, inverse_batch, search.walk)
+    def move(search: Search) -> Search:
+        walk = advance(problem, optimizer, inverse_batch, search.walk, max_steps, search.most)
         groups = excess_of_groups(problem, optimizer, walk)
-        mark = (walk.step >= FIRST_MARK) & (walk.step & (walk.step - 1) == 0)
-        settled = mark & _settled(jnp.stack([search.marks[0], search.marks[1], groups]), target)
-        marks = jnp.where(mark, jnp.stack([search.marks[1], groups]), search.marks)
-        return Search(walk, search.now, groups.sum(), marks, settled)
+        made, now = walk.step - search.walk.step, groups.sum()
+        passed = (made > 1) & ~(now > target)  # the first update below the target is one of those leapt over
+        walk = jax.tree.map(lambda old, new: jnp.where(passed, old, new), search.walk, walk)
+        most = jnp.where(passed, floor_log2(made) - 1, search.most)
+        marked = ~passed & (walk.step >= search.mark)
+        settled = marked & _settled(jnp.stack([search.marks[0], search.marks[1], groups]), target)
+        marks = jnp.where(marked, jnp.stack([search.marks[1], groups]), search.marks)
+        still = passed | (made == 0)
+        now, before = jnp.where(still, search.now, now), jnp.where(still, search.before, search.now)
+        mark = jnp.where(marked, 2 * walk.step, search.mark)
+        return Search(walk, before, now, marks, mark, settled, search.moves + 1, most)
 
     start = begin(problem, optimizer)
     groups = excess_of_groups(problem, optimizer, start)
-    false = jnp.zeros((), bool)
-    last = jax.lax.while_loop(going_on, update, Search(start, groups.sum(), groups.sum(), jnp.stack([groups, groups]), false))
+    marks, mark = jnp.stack([groups, groups]), jnp.asarray(FIRST_MARK, start.step.dtype)
+    moves, most = jnp.zeros((), jnp.int32), jnp.asarray(31, jnp.int32)
+    search = Search(start, groups.sum(), groups.sum(), marks, mark, jnp.zeros((), bool), moves, most)
+    last = jax.lax.while_loop(going_on, move, search)
     steps = last.walk.step.astype(target.dtype)
     reached, exploded = last.now <= target, ~(last.now < jnp.inf)
     failed = jnp.where(last.settled | (target <= 0), Status.NEVER, Status.OUT_OF_STEPS)
@@ -80,29 +93,17 @@ def first_below(
 
 
 def first_of_many(problem: Any, optimizer: Any, batch_size: Any, target: Any, max_steps: Any) -> StepsToTarget:
-    """Steps of whichever settings, of shape `(r,)`, arrive first, followed side by side; others are out of steps."""
+    """Steps of settings of shape `(r,)`, with `max_steps` of each; none is followed beyond the fewest of those before it."""
     problem, optimizer, batch_size, target = in_one_precision((problem, optimizer, batch_size, target))
-    limit = jnp.minimum(max_steps, MOST_UPDATES).astype(jnp.uint32)
+    max_steps = jnp.minimum(max_steps, MAX_STEPS).astype(jnp.uint32)
 
-    def risks(walks: Walk) -> jax.Array:
-        return jax.vmap(lambda optimizer, walk: excess_of_groups(problem, optimizer, walk).sum())(optimizer, walks)
+    def next_setting(fewest: jax.Array, setting: Any) -> tuple[jax.Array, StepsToTarget]:
+        optimizer, limit = setting
+        found = first_below(problem, optimizer, 1 / batch_size, target - problem.irreducible, jnp.minimum(fewest, limit))
+        reached = found.status == Status.REACHED
+        return jnp.where(reached, jnp.where(reached, found.steps, 0).astype(fewest.dtype), fewest), found
 
-    def going_on(carry: Any) -> jax.Array:
-        walks, _, now = carry
-        return ~(now <= excess).any() & (walks.step[0] < limit)
-
-    def update(carry: Any) -> Any:
-        walks, _, now = carry
-        walks = jax.vmap(lambda optimizer, walk: follow(problem, optimizer, 1 / batch_size, walk))(optimizer, walks)
-        return walks, now, risks(walks)
-
-    excess = target - problem.irreducible
-    walks = jax.vmap(lambda optimizer: begin(problem, optimizer))(optimizer)
-    walks, before, now = jax.lax.while_loop(going_on, update, (walks, risks(walks), risks(walks)))
-    steps, reached = walks.step.astype(now.dtype), now <= excess
-    crossing = jnp.where(steps > 0, crossing_time(steps, before, now, excess), 0)
-    status = jnp.where(reached, Status.REACHED, jnp.where(excess > 0, Status.OUT_OF_STEPS, Status.NEVER)).astype(jnp.int8)
-    return StepsToTarget(jnp.where(reached, steps, jnp.inf), status, jnp.where(reached, crossing, jnp.inf))
+    return jax.lax.scan(next_setting, jnp.asarray(MAX_STEPS, jnp.uint32), (optimizer, max_steps))[1]
 
 
 def _settled(groups: jax.Array, target: jax.Array) -> jax.Array:

@@ -386,20 +386,31 @@ def test_observed_runs_keep_the_order_of_their_first_rows(tmp_path):
     path = tmp_path / "runs.csv"
     path.write_text('# ours\nsteps,batch,label\n900,64,Adam\n2000,64,"SGD, tuned"\n500.5,128,Adam\n')
     runs = read_observed(path)
-    assert [label for label, _, _ in runs] == ["Adam", "SGD, tuned"]
-    np.testing.assert_array_equal(runs[0][1], [64, 128])
-    np.testing.assert_array_equal(runs[0][2], [900, 500.5])
-    np.testing.assert_array_equal(runs[1][1:], [[64], [2000]])
+    assert [curve.label for curve in runs] == ["Adam", "SGD, tuned"]
+    np.testing.assert_array_equal(runs[0].batch_size, [64, 128])
+    np.testing.assert_array_equal(runs[0].steps, [900, 500.5])
+    np.testing.assert_array_equal([runs[1].batch_size, runs[1].steps], [[64], [2000]])
+    assert np.isnan(runs[0].learning_rate).all()
+    assert np.isnan(runs[0].standard_error).all()
+
+
+def test_observed_runs_have_rates_and_standard_errors_as_far_as_known(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("BS,updates,LR,std err\n64,900,1e-3,\n128,500,,20\n")
+    (curve,) = read_observed(path)
+    np.testing.assert_array_equal(curve.learning_rate, [1e-3, np.nan])
+    np.testing.assert_array_equal(curve.standard_error, [np.nan, 20])
+    assert len(curve) == 2
 
 
 @pytest.mark.parametrize("text", ["batch_size,steps\n1,5\n2,3\n", "label,batch_size,steps\n,1,5\nresnet,2,3\n"])
 def test_runs_without_a_label_take_the_name_of_the_file(tmp_path, text):
     path = tmp_path / "resnet.csv"
     path.write_text(text)
-    ((label, batch_sizes, steps),) = read_observed(path)
-    assert label == "resnet"
-    np.testing.assert_array_equal(batch_sizes, [1, 2])
-    np.testing.assert_array_equal(steps, [5, 3])
+    (curve,) = read_observed(path)
+    assert curve.label == "resnet"
+    np.testing.assert_array_equal(curve.batch_size, [1, 2])
+    np.testing.assert_array_equal(curve.steps, [5, 3])
 
 
 @pytest.mark.parametrize(
@@ -410,6 +421,9 @@ def test_runs_without_a_label_take_the_name_of_the_file(tmp_path, text):
         ("batch,steps\n1,2\n0.5,3\n", ["row 3, column 'batch' is 0.5", "at least 1"]),
         ("batch_size,steps\n1,0\n", ["row 2, column 'steps' is 0.0", "positive"]),
         ("batch_size,steps\n1,nan\n", ["row 2, column 'steps' is nan"]),
+        ("batch,steps,lr\n1,2,0\n", ["row 2, column 'lr' is 0.0", "positive"]),
+        ("batch,steps,se\n1,2,-3\n", ["row 2, column 'se' is -3.0", "positive"]),
+        ("batch,steps,lr\n1,2,inf\n", ["lr", "is inf", "positive"]),
         ("batch_size,steps\n1,never\n", ["row 2, column 'steps' is 'never'"]),
         ("batch_size,steps,label\n1,2\n", ["row 2", "is 2", "3"]),
     ],
@@ -422,9 +436,9 @@ def test_columns_of_observed_runs_that_are_not_used(tmp_path):
     path = tmp_path / "runs.csv"
     path.write_text("batch,batch_size,steps,lable\n1,2,3,a\n")
     with pytest.warns(UserWarning, match=r"'batch', 'lable' \(did you mean 'label'\?\)") as caught:
-        ((_, batch_sizes, _),) = read_observed(path)
+        (curve,) = read_observed(path)
     assert caught[0].filename == __file__
-    assert batch_sizes == 2
+    assert curve.batch_size == 2
 
 
 # Writing

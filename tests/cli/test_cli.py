@@ -21,13 +21,14 @@ from nqmjax.cli.reports.scaling import OUTCOMES
 from nqmjax.cli.reports.text import Block, batch_text, count_text, side_by_side
 from nqmjax.cli.spec import read_spec
 from nqmjax.figures.paper import PAPER_FIGURES
-from nqmjax.optimizers.catalogue import TEMPLATES
+from nqmjax.nonlinear.catalogue import TEMPLATES
 from nqmjax.optimizers.methods import SGD, HeavyBall
 from nqmjax.optimizers.wrappers import Preconditioned
 from nqmjax.problem import power_law
 from nqmjax.runs.files import read as read_runs
 from nqmjax.runs.files import read_settings
 from nqmjax.scaling.curves import scaling_curves
+from nqmjax.scaling.norms import noise_scale_from_norms, read_norms
 from nqmjax.scaling.observed import read_observed
 from nqmjax.scaling.tune import tune
 from nqmjax.schedules.files import read_plan
@@ -183,6 +184,7 @@ def test_example_files_are_written_once_and_are_what_the_commands_read(run):
     assert read_spectrum("spectrum.csv").initial_risk > 0.15
     assert len(read_observed("observed.csv")) == 2
     assert len(read_runs("runs.csv")) > 25
+    assert noise_scale_from_norms(*read_norms("noise-log.csv")).steps == 160
     assert len(read_settings("ask.csv")) == 3
     assert read_plan("plan.csv").total_steps == 2000
     assert read_spec(Path("grid.toml")).question["target"] == 0.05

@@ -18,6 +18,7 @@ from nqmjax.cli.reports.text import WIDTH, columns_text
 from nqmjax.figures.schedules import plan_figure
 from nqmjax.figures.style import write_figure
 from nqmjax.optimizers.description import describe, describe_problem, power_law_exponent
+from nqmjax.scaling import Observed
 
 SPEC = """
 batch_size = [4, 1048576]
@@ -162,7 +163,7 @@ def test_a_table_with_long_names_and_large_numbers_stays_in_80_columns():
         coords={"optimizer": names, "power": powers, "batch_size": batches, "target": 0.01, "definition": ["overhead", "knee"]},
         attrs={"fixed": "", "irreducible": 0.0, "initial_risk": 1.0, "problem": "long " * 50, "command": "x" * 100},
     )
-    report = scaling_report(table, [("a label that is rather long as well", batches, np.full(3, 123456789.0))])
+    report = scaling_report(table, [Observed(batches, np.full(3, 123456789.0), label="a label that is rather long as well")])
     assert max(map(len, report.splitlines())) <= WIDTH
     assert report.count("1.0737e9*") == 3 * 11 * 3
     wide = columns_text("row", ["1"], {f"column\nnumber {k}": [str(10**12)] for k in range(12)})

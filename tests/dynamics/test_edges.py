@@ -55,6 +55,16 @@ def test_a_strong_contraction_of_a_huge_start():
     )
 
 
+@pytest.mark.parametrize("optimizer", [nq.SGD(3.0), nq.HeavyBall(5.0, 0.5), nq.Averaged(nq.SGD(3.0), 0.5)])
+def test_noise_that_overflows_is_not_forgotten(optimizer):
+    """In a direction that starts at its optimum there is nothing but noise, and no overflow of the start to tell."""
+    problem = nq.from_spectrum([1.0, 0.1], initial=[0.0, 1.0], noise=[1.0, 0.0])
+    steps = np.array([50, 700, 5000, 2**31])
+    assert np.isfinite(nq.risk(problem, optimizer, 1, steps)).tolist() == [True, False, False, False]
+    assert nq.stationary_risk(problem, optimizer, 1) == np.inf
+    assert nq.run(problem, optimizer, nq.Plan(learning_rate=[6.0, 6.0], batch_size=1, steps=[3000, 3000]))[-1] == np.inf
+
+
 def test_a_plan_that_explodes_and_comes_back():
     plan = nq.Plan(learning_rate=[3.0, 1.1375], batch_size=[4096, 4096], steps=[60, 20])
     assert nq.run(ONE, nq.SGD(0.1), plan)[-1] == pytest.approx(22.64636320978156, rel=1e-12)

@@ -11,7 +11,8 @@ from nqmjax.figures import gao, paper
 from nqmjax.figures.curves import powers_figure, rates_figure, scaling_figure, targets_figure
 from nqmjax.figures.paper import PAPER_FIGURES, find_figure
 from nqmjax.figures.style import optimizer_title, write_figure
-from nqmjax.optimizers.catalogue import TEMPLATES
+from nqmjax.nonlinear.catalogue import TEMPLATES
+from nqmjax.scaling import Observed
 
 BATCHES = 2.0 ** np.arange(2, 21, 2)
 
@@ -66,7 +67,7 @@ def assert_apart_without_colour(axes):
 
 def test_scaling_figure_shows_the_table_and_what_was_observed():
     table = made_up_table()
-    figure = scaling_figure(table, [("trained", np.array([4.0, 64.0]), np.array([7e5, 3e4]))])
+    figure = scaling_figure(table, [Observed([4.0, 64.0], [7e5, 3e4], label="trained")])
     count = table.sizes["power"]
     assert len(figure.axes) == 2 * count
     for axes, below, power in zip(figure.axes[:count], figure.axes[count:], table.power.values, strict=True):

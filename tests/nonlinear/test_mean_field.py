@@ -170,3 +170,33 @@ def test_gradients_and_transformations():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+LEAPING = {
+    "Adam": nq.Adam(0.05, **SMALL),
+    "AdamW": nq.AdamW(0.01, 0.8, 0.97, weight_decay=0.1, **SMALL),
+    "rotated": nq.Adam(0.01, basis="rotated"),
+    "SignSGD": nq.SignSGD(0.002, weight_decay=0.1, **SMALL),
+    "Lion": nq.Lion(0.0003, weight_decay=0.1, **SMALL),
+}
+
+
+@pytest.mark.parametrize("name", LEAPING)
+def test_leaps_end_where_updates_one_by_one_do(name):
+    optimizer = LEAPING[name]
+    curve = nq.risk_curve(PROBLEM, optimizer, 16, 5000)
+    leapt = nq.risk(PROBLEM, optimizer, 16, [500, 600, 1000, 2500, 5000])
+    np.testing.assert_allclose(leapt, curve[[500, 600, 1000, 2500, 5000]], rtol=1e-3)
+    assert leapt[0] == pytest.approx(curve[500], rel=1e-13)
+    assert (leapt[1:] != curve[[600, 1000, 2500, 5000]]).any()
+
+
+def test_the_first_update_below_a_target_is_found_among_those_leapt_over():
+    optimizer = nq.Adam(0.001, 0.9, 0.95, **SMALL)
+    curve = nq.risk_curve(PROBLEM, optimizer, 64, 3000)
+    targets = curve[[700, 1900]]
+    found = nq.steps_to_target(PROBLEM, optimizer, 64, targets)
+    first = [int(np.argmax(curve <= target)) for target in targets]
+    assert (abs(found.steps - first) <= np.maximum(1, 1e-3 * np.array(first))).all()
+    plan = nq.Plan([0.001, 0.002], steps=[700, 1300], batch_size=64)
+    assert nq.run(PROBLEM, optimizer, plan)[1] == pytest.approx(curve[700], rel=1e-3)

@@ -34,13 +34,12 @@ def test_linear_system_is_the_declared_update(name):
     optimizer = OPTIMIZERS[name](rng, 0.3)
     noises = rng.normal(size=40)
     with jax.enable_x64(True):
-        system = linear_system(optimizer, np.array([0.7]))
-        increment, kick, read, parameter = (np.asarray(part)[..., 0] for part in system)
-        expected = simulate(optimizer, 0.7, 2.0, noises)
-    x = np.eye(len(read))[0] * 2.0
+        system = jax.tree.map(lambda part: np.asarray(part)[..., 0], linear_system(optimizer, np.array([0.7])))
+        expected = simulate(optimizer.along(np.asarray(0.7)), 0.7, 2.0, noises)
+    x = 2.0 * system.start
     for t, xi in enumerate(noises):
-        x = x + increment @ x + kick * xi
-        assert [read @ x, parameter @ x] == pytest.approx(expected[t], rel=1e-11, abs=1e-13)
+        x = x + system.increment @ x + system.kick * xi
+        assert [system.read @ x, system.parameter @ x] == pytest.approx(expected[t], rel=1e-11, abs=1e-13)
 
 
 @settings(deadline=None, max_examples=30)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nqmjax import SGD, from_spectrum, power_law, risk, steps_to_target
-from nqmjax.scaling.critical import critical_batch_size, noise_scale, regimes
+from nqmjax.scaling.critical import critical_batch_size, regimes
+from nqmjax.scaling.noise import noise_scale
 
 BATCHES = 2.0 ** np.arange(24)
 SEEDS = range(4)

@@ -19,6 +19,7 @@ def test_no_rate_of_a_dense_grid_is_faster(optimizer, grid):
     fewest = nq.sweep(PROBLEM, grid, batches, target=20.0, max_steps=150, progress=False).steps.min("learning_rate").values
     assert (best.steps <= np.maximum(fewest + 1, 1.01 * fewest)).all(), (best.steps.values, fewest)
     assert not best.learning_rate_at_edge.any()
+    assert not best.nodes_disagree.any()
     assert best.attrs["optimizer"].startswith(type(optimizer).__name__)
     assert best.attrs["rate_units"].startswith("those of the parameters")
 
@@ -30,3 +31,15 @@ def test_what_cannot_be_reached_says_so():
     assert np.isnan(table.learning_rate).all()
     never = nq.tune(PROBLEM, nq.SignSGD(0.1, nodes=16), [64], target=0.0, max_steps=200, progress=False)
     assert never.status.values.tolist() == [nq.Status.NEVER]
+
+
+def test_curves_stand_beside_those_of_sgd_at_power_0_only():
+    table = nq.scaling.scaling_curves(nq.power_law(20), [64, 1024], 0.1, ["sgd", "sign"], [0.5, 0.0], progress=False)
+    sign = nq.tune(nq.power_law(20), nq.SignSGD(0.01), [64, 1024], 0.1, progress=False)
+    assert table.steps.sel(optimizer="sign", power=0.0).values.tolist() == sign.steps.values.tolist()
+    assert table.steps.sel(optimizer="sign", power=0.5).isnull().all()
+    assert np.isfinite(table.steps.sel(optimizer="sgd")).all()
+    assert "1 is the inverse of the largest curvature" in table.attrs["rate_units"]
+    assert "of SignSGD those of the parameters" in table.attrs["rate_units"]
+    with pytest.raises(ValueError, match=r"powers is \[0.5\]: adam takes no preconditioner: add 0, or leave adam out"):
+        nq.scaling.scaling_curves(PROBLEM, [64], 0.1, ["sgd", "adam"], [0.5], progress=False)

@@ -25,8 +25,8 @@ def risks_step_by_step(problem, optimizer, plan):
         matrix = np.moveaxis(system.increment, -1, 0) + np.eye(len(system.kick))
         kick, read = system.kick.T, system.read.T
         if moments is None:
-            moments = np.zeros_like(matrix)
-            moments[:, 0, 0] = problem.initial
+            start = system.start.T
+            moments = problem.initial[:, None, None] * start[:, :, None] * start[:, None]
             risks.append(problem.irreducible + weight @ np.einsum("ni,nij,nj->n", read, moments, read))
         added = (problem.noise / plan.batch_size[piece])[:, None, None] * kick[:, :, None] * kick[:, None]
         for _ in range(int(plan.steps[piece])):

@@ -245,6 +245,20 @@ def test_stable_runs_close_to_the_edge_have_not_diverged():
     assert Status.DIVERGED not in result.status
 
 
+def test_no_answer_is_told_whose_digits_are_lost():
+    gap, margin = (grid.ravel() for grid in np.meshgrid(10.0 ** -np.arange(3, 10), 10.0 ** -np.arange(2, 13)))
+    optimizer, problem = nq.HeavyBall(2 * (2 - gap) * (1 - margin), 1 - gap), nq.from_spectrum([1.0])
+    target = np.maximum(1e-2, 2 * nq.stationary_risk(problem, optimizer, 1e12))
+    found = nq.steps_to_target(problem, optimizer, 1e12, target, rule="stays")
+    told = np.isfinite(found.steps)
+    assert 10 < told.sum() < len(gap)
+    assert np.all(found.status[~told] == Status.OUT_OF_STEPS)
+    cells = problem, nq.HeavyBall(optimizer.learning_rate[told], optimizer.momentum[told]), 1e12
+    after, before = (nq.risk(*cells, found.steps[told].astype(np.int64) - late) for late in (0, 1))
+    assert np.all(after <= target[told] * (1 + 1e-3))
+    assert np.all(before >= target[told] * (1 - 1e-3))
+
+
 def test_the_walk_agrees_with_one_update_at_a_time():
     rng = np.random.default_rng(5)
     problem = nq.from_spectrum([1.0, 0.3, 0.1], initial=[1.0, 5.0, 20.0], noise=[1e-3, 1e-2, 1.0])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from cyclopts import App, Parameter
 
-from nqmjax import figures, schedules
+from nqmjax import figures, nonlinear, schedules
 from nqmjax import optimizers as methods
 from nqmjax._tools import check_choice, require
 from nqmjax.cli import reports
@@ -102,10 +102,10 @@ def budget_of_examples(epochs: float | None, dataset_size: float | None) -> floa
 
 def build_optimizers(names: Sequence[str], fixed: Sequence[str], power: float) -> "dict[str, LinearOptimizer]":
     """The optimizers by their names, each with those of the fixed values that it has."""
-    require(bool(names), "optimizers", "empty", f"give some of {', '.join(methods.TEMPLATES)}")
+    require(bool(names), "optimizers", "empty", f"give some of {', '.join(nonlinear.TEMPLATES)}")
     for name in names:
-        check_choice("optimizer", name, methods.TEMPLATES)
-    known = {name: list(methods.hyperparameters(methods.TEMPLATES[name])) for name in names}
+        check_choice("optimizer", name, nonlinear.TEMPLATES)
+    known = {name: list(methods.hyperparameters(nonlinear.TEMPLATES[name])) for name in names}
     values = parse_assignments("fixed", fixed)
     for key in values:
         check_choice("fixed", key, list(dict.fromkeys(key for keys in known.values() for key in keys)))

@@ -6,8 +6,9 @@ from nqmjax.cli import examples
 from nqmjax.cli.options import Force
 
 HELP = """\
-Files: spectrum.csv, observed.csv, grid.toml, plan.csv, runs.csv, ask.csv and
-times.csv. They are made up, small, and the same every time.
+Files: spectrum.csv, observed.csv, tuned-runs.csv, noise-log.csv,
+grid.toml, plan.csv, runs.csv, ask.csv and times.csv. They are made up, small,
+and the same every time.
 
 Examples:
 

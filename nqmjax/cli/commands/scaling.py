@@ -26,6 +26,9 @@ Examples:
                    --observed observed.csv --optimizers sgd heavy_ball \\
                    --powers 0 --fixed momentum=0.9
 
+  Adam beside SGD with the preconditioner that it is like:
+    nqmjax scaling --optimizers sgd adam sign --powers 0 0.5
+
   A few batch sizes, other optimizers, other files:
     nqmjax scaling --optimizers nesterov qhm --powers 0,0.5 \\
                    --batch-sizes 32 2^8..2^12 --output results/mine
@@ -37,7 +40,11 @@ Hessian.
 
 Optimizers: sgd, heavy_ball, nesterov, qhm; with the exponential moving average
 of the iterates ema (that of sgd), ema_heavy_ball, ema_nesterov, ema_qhm. Their
-hyperparameters: learning_rate, momentum, nu, decay (of the average).
+hyperparameters: learning_rate, momentum, nu, decay (of the average). Without
+preconditioner, and of their hyperparameters only the learning rate tuned: adam,
+adamw, rmsprop, sign, lion (--fixed beta2=0.95 weight_decay=0.1), followed by a
+closure; adam_rotated is Adam whose coordinates mix all directions. Their rates
+are in units of the parameters.
 
 Numbers: 2^10 is 1024, 4k is 4000, 1.5M is 1,500,000; 1e6 too. Batch sizes:
 1..64 doubles from 1 to 64, and 4..1024:4 multiplies by 4. Commas and spaces
@@ -107,7 +114,7 @@ def run(
       batch_sizes: Examples per update; see below for ranges.
       optimizers: One or more names; see below.
       powers: Powers p of the preconditioner H^p, H the Hessian: 0 for none, 1 for Newton's method.
-      fixed: Values of hyperparameters that are not tuned, for the optimizers that have them; momentum=0.9.
+      fixed: Values of hyperparameters that are not tuned, for the optimizers that have them; momentum=0.9, beta2=0.95.
       dtype: Precision of the computation.
       observed: CSV file of measured steps, laid over the figure; their batch sizes are added.
       output: The figure is OUTPUT.png (or x.pdf, x.svg) and the table OUTPUT.nc. [default: nqmjax-scaling, or with a number]
@@ -116,7 +123,7 @@ def run(
     measured = [] if observed is None else curves.read_observed(observed)
     setting = problem.build()
     image, data = pair(output, "nqmjax-scaling", force, problem.spectrum, observed)
-    batches = np.unique(np.concatenate([parse_numbers("batch_sizes", batch_sizes), *(sizes for _, sizes, _ in measured)]))
+    batches = np.unique(np.concatenate([parse_numbers("batch_sizes", batch_sizes), *(curve.batch_size for curve in measured)]))
     found = curves.scaling_curves(
         setting,
         batches,

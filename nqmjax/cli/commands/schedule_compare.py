@@ -9,12 +9,12 @@ from nqmjax._tools import require
 from nqmjax.cli import reports
 from nqmjax.cli.numbers import one_number, parse_names
 from nqmjax.cli.options import (
+    ANY_OPTIMIZER,
     QUESTION,
-    THE_OPTIMIZER,
     THE_PROBLEM,
+    AnyOptimizerOptions,
     Force,
     Number,
-    OptimizerOptions,
     Output,
     ProblemOptions,
     Words,
@@ -34,6 +34,7 @@ Examples:
   nqmjax schedule compare --batch-size 64 --steps 17000
   nqmjax schedule compare --batch-size 2^10 --steps 2000 \\
                           --optimizer heavy_ball --families cosine wsd_sqrt
+  nqmjax schedule compare --batch-size 2^10 --steps 2000 --optimizer adam
 """
 
 
@@ -48,7 +49,7 @@ def run(
     families: Words = ("all",),
     max_learning_rate: Number = None,
     tune_warmup: Annotated[bool, Parameter(group=QUESTION)] = True,
-    method: OptimizerOptions = THE_OPTIMIZER,
+    method: AnyOptimizerOptions = ANY_OPTIMIZER,
     problem: ProblemOptions = THE_PROBLEM,
     output: Output = None,
     force: Force = False,

@@ -6,6 +6,8 @@ from nqmjax._tools import exports
 
 if TYPE_CHECKING:
     from nqmjax.cli.reports.fit import fit_report, scores_report
+    from nqmjax.cli.reports.measure import measure_report
+    from nqmjax.cli.reports.measured import noise_report, problem_report, recipes_report
     from nqmjax.cli.reports.runs import LETTERS, answers_report, plan_report, run_report
     from nqmjax.cli.reports.scaling import scaling_report, sweep_report
     from nqmjax.cli.reports.schedules import budget_report, comparison_report, schedule_report, transfer_report
@@ -15,6 +17,8 @@ exports(
     __name__,
     internal={
         "fit": ["fit_report", "scores_report"],
+        "measure": ["measure_report"],
+        "measured": ["noise_report", "problem_report", "recipes_report"],
         "runs": ["LETTERS", "answers_report", "plan_report", "run_report"],
         "scaling": ["scaling_report", "sweep_report"],
         "schedules": ["budget_report", "comparison_report", "schedule_report", "transfer_report"],

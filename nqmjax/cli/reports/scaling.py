@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from nqmjax.cli.reports.text import Block, batch_text, columns_text, count_text, lines_of, report, side_by_side
-from nqmjax.scaling import DEFINITIONS
+from nqmjax.scaling import DEFINITIONS, Observed
 from nqmjax.target import Status
 
 WORDS = {Status.NEVER: "never", Status.DIVERGED: "diverges", Status.OUT_OF_STEPS: "too long"}
@@ -22,6 +22,7 @@ NOTES = {
     "never": "never: no setting reaches the target.",
     "diverges": "diverges: every setting that was tried is unstable.",
     "too long": "too long: no setting reaches the target in 2^31 updates.",
+    "~": "~ within more than 1%: the closure's nodes over the start do not agree yet.",
     ">": NEITHER,
     "<": NEITHER,
 }
@@ -35,15 +36,15 @@ POWER = "power: p of a preconditioner H^p; 0 is none, 1 is Newton's method."
 IDEAL = "ideal bound: updates that even the best algorithm needs, which knows the curvature and the noise."
 
 
-def scaling_report(table: xr.Dataset, observed: Sequence[tuple[str, np.ndarray, np.ndarray]] = ()) -> str:
+def scaling_report(table: xr.Dataset, observed: Sequence[Observed] = ()) -> str:
     """Updates by batch size for every optimizer and power, critical batch sizes below, and what the signs in it mean."""
     batches = table.batch_size.values
     labels = ["power", *(batch_text(batch) for batch in batches), "", "overhead", "knee", "fit to"]
     blocks = []
     for name in table.optimizer.values:
         curves = [table.sel(optimizer=name, power=power) for power in table.power.values]
-        blocks.append(Block(str(name), [_curve_column(curve) for curve in curves]))
-    blocks += [Block("observed", [_observed_column(batches, *curve) for curve in observed])] if observed else []
+        blocks.append(Block(str(name), [_curve_column(curve) for curve in curves if not curve.steps.isnull().all()]))
+    blocks += [Block("observed", [_observed_column(batches, curve) for curve in observed])] if observed else []
     bayes = table.bayes_steps.values
     bound = bool(np.isfinite(bayes).all() and bayes.any())
     if bound:
@@ -60,9 +61,11 @@ def _curve_column(curve: xr.Dataset) -> list[str]:
     """One optimizer at one power."""
     flags = [name for name in curve.data_vars if str(name).endswith("_at_edge")]
     edge = np.any([curve[name].values for name in flags], axis=0)
+    rough = curve["nodes_disagree"].values if "nodes_disagree" in curve else np.zeros_like(edge)
+    signs = np.where(edge & (curve.steps.values > 0), "*", np.where(rough, "~", ""))
     steps = [
-        count_text(count) + ("*" if at_edge and count > 0 else "") if np.isfinite(count) else WORDS[Status(code)]
-        for count, code, at_edge in zip(curve.steps.values, curve.status.values, edge, strict=True)
+        count_text(count) + sign if np.isfinite(count) else WORDS[Status(code)]
+        for count, code, sign in zip(curve.steps.values, curve.status.values, signs, strict=True)
     ]
     critical = []
     for definition in DEFINITIONS:
@@ -74,9 +77,9 @@ def _curve_column(curve: xr.Dataset) -> list[str]:
     return [f"{curve.power.item():g}", *steps, "", *critical, "-" if np.isnan(residual) else f"{100 * residual:.0f}%"]
 
 
-def _observed_column(batches: np.ndarray, label: str, measured: np.ndarray, steps: np.ndarray) -> list[str]:
-    found = dict(zip(measured.tolist(), steps.tolist(), strict=True))
-    return [label[:24], *(count_text(found[batch]) if batch in found else "-" for batch in batches.tolist()), *[""] * 4]
+def _observed_column(batches: np.ndarray, curve: Observed) -> list[str]:
+    found = dict(zip(curve.batch_size.tolist(), curve.steps.tolist(), strict=True))
+    return [curve.label[:24], *(count_text(found[batch]) if batch in found else "-" for batch in batches.tolist()), *[""] * 4]
 
 
 def _target_notes(table: xr.Dataset) -> list[str]:

@@ -26,7 +26,10 @@ def comparison_report(table: xr.Dataset) -> str:
     def cells(name: str, form: str) -> list[str]:
         return ["-" if np.isnan(value) else form.format(value) for value in table[name].values]
 
-    columns = {"final\nloss": cells("risk", "{:.5g}"), "above\nbest plan": cells("excess_over_optimal", "{:+.1%}")}
+    columns = {"final\nloss": cells("risk", "{:.5g}")}
+    known = "excess_over_optimal" in table
+    if known:
+        columns["above\nbest plan"] = cells("excess_over_optimal", "{:+.1%}")
     columns |= {"effi-\nciency": cells("efficiency", "{:.1%}"), "peak\nrate": cells("learning_rate", "{:.4g}")}
     forms = {"warmup": "{:.1%}", "cooldown": "{:.1%}", "final": "{:.2g}", "timescale": "{:.3%}"}
     titles = {"warmup": "warm-\nup", "cooldown": "cool-\ndown", "final": "final\nrate", "timescale": "time-\nscale"}
@@ -34,8 +37,8 @@ def comparison_report(table: xr.Dataset) -> str:
     attrs = table.attrs
     notes = [
         EFFICIENCY,
-        "above best plan: of the loss above the irreducible one. warm-up, cooldown, timescale: shares of the run. "
-        "final rate: share of the peak rate.",
+        ("above best plan: of the loss above the irreducible one. " if known else "The best possible plan is not known. ")
+        + "warm-up, cooldown, timescale: shares of the run. final rate: share of the peak rate.",
         *cap_note(table, table.schedule.values),
         *([] if attrs["converged"] else ["The best plan's optimisation did not converge: it may be better still."]),
     ]
@@ -124,6 +127,7 @@ def transfer_report(table: xr.Dataset) -> str:
         "loss, same\nupdates": risks("risk_same_steps"),
         "updates to\nsame loss": steps,
         "examples to\nsame loss": examples,
+        "holds\nup to": [batch_text(value) if np.isfinite(value) else "-" for value in table.holds_up_to.values],
     }
     heading = (
         f"From batch size {attrs['from_batch_size']:g} (loss {attrs['risk']:.5g} after {attrs['steps']:,} updates, "
@@ -131,9 +135,24 @@ def transfer_report(table: xr.Dataset) -> str:
     )
     notes = [
         "rate times: the factor on the rates, for tuned the best one with as many examples. same: as in the recipe.",
+        "holds up to: the largest batch size, doubling by doubling, up to which the loss after as many examples is at most 10% "
+        "above the recipe's (of what is above the irreducible loss).",
+        *_noise_notes(attrs, [str(name) for name in table.rule.values]),
         f"At its own batch size the recipe's best factor is {attrs['own_rate_factor']:.4g}; a tuned recipe has 1.",
         *([DOUBT] if attrs["own_rate_factor"] > DOUBTED else []),
         *cap_note(table, table.rule.values),
     ]
     body = columns_text("rule", [str(name) for name in table.rule.values], columns)
     return report(heading, attrs, body, lines_of(notes))
+
+
+def _noise_notes(attrs: Mapping[str, float], rules: Sequence[str]) -> list[str]:
+    """What the square-root rules rest on, where that is gone."""
+    if "sqrt_betas" not in rules:
+        return []
+    scale = f"{attrs['noise_scale']:.3g}"
+    weak = f" They rest on noise, which at the start outweighs the gradient up to batch size {scale} only."
+    about = (
+        "sqrt, sqrt_betas: the rate times the root of the batch; with betas, besides each 1 - beta times the batch, at most 1."
+    )
+    return [about + (weak if attrs["batch_size"] > attrs["noise_scale"] else "")]

@@ -1,0 +1,21 @@
+"""From a network to a quadratic: curvature, gradient noise and noise scales of a JAX loss on the user's data."""
+
+from typing import TYPE_CHECKING
+
+from nqmjax._tools import exports
+
+if TYPE_CHECKING:
+    from nqmjax.measure.example import small_network
+    from nqmjax.measure.measurement import Measurement, measure
+    from nqmjax.measure.products import curvature_product, dataset_loss
+
+exports(
+    __name__,
+    public={
+        "measurement": ["measure", "Measurement"],
+        "products": ["curvature_product", "dataset_loss"],
+    },
+    internal={
+        "example": ["small_network"],
+    },
+)
