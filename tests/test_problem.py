@@ -84,10 +84,11 @@ def test_layers_follow_their_directions_and_pass_through_transformations():
     doubled = jax.jit(lambda problem: jax.tree.map(lambda leaf: 2 * leaf, problem))(problem)
     assert doubled.layer == problem.layer
     plain = nq.from_spectrum([0.1, 2.0, 0.5])
-    assert nq.risk(problem, nq.SGD(0.1), 4, 9) == nq.risk(plain, nq.SGD(0.1), 4, 9)
+    curve = nq.risk_curve(plain, nq.SGD(0.1), 4, 9)
+    np.testing.assert_array_equal(nq.risk_curve(problem, nq.SGD(0.1), 4, 9), curve)
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), problem, problem)
-    risks = jax.vmap(lambda problem: nq.risk(problem, nq.SGD(0.1), 4, 9))(stacked)
-    np.testing.assert_allclose(risks, nq.risk(plain, nq.SGD(0.1), 4, 9), rtol=1e-6)
+    curves = jax.vmap(lambda problem: nq.risk_curve(problem, nq.SGD(0.1), 4, 9))(stacked)
+    np.testing.assert_allclose(curves, [curve, curve], rtol=1e-6)
 
 
 @pytest.mark.parametrize("power", [0.0, 0.25, 0.5, 0.75])

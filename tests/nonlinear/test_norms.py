@@ -9,6 +9,8 @@ import optax
 import pytest
 
 import nqmjax as nq
+from nqmjax.optimizers import rate_units
+from nqmjax.schedules.caps import rate_unit
 
 SPREAD = nq.from_spectrum(
     [1.0, 0.3, 0.05], count=[300, 400, 600], noise=[1.0, 0.5, 0.1], initial=[1.0, 2.0, 0.5], layer=["a", "a", "b"]
@@ -134,17 +136,25 @@ def test_rates_are_searched_in_units_of_updates_as_long_as_the_start():
     assert nq.ClippedSGD(0.1, 1e9).rate_scale(SPREAD) == 1.0
     assert nq.LARS(0.1).rate_scale(SPREAD) == 1000.0
     assert nq.LAMB(0.1).rate_scale(SPREAD) == 1.0
+    assert rate_unit(SPREAD, nq.NormalizedSGD(0.1)) == pytest.approx(norm)
+    methods = [nq.SGD(0.1), nq.Adam(0.1), nq.LAMB(0.1), nq.Lion(0.1)]
+    linear, adam, lamb = rate_units(SPREAD, methods).split("; of ")
+    assert linear == rate_units(SPREAD)
+    assert adam.startswith("Adam, Lion those of the parameters")
+    assert lamb.startswith("LAMB shares of the norm")
+    assert rate_units(SPREAD, methods[2:3]) == nq.LAMB.rate_units
 
 
 def test_tuned_rates_lie_inside_what_is_searched_and_are_the_best():
     optimizer = METHODS["ClippedSGD"][0]
-    best = nq.tune(SPREAD, optimizer, [256], target=100.0, progress=False).isel(batch_size=0)
-    assert not best.learning_rate_at_edge
+    best = nq.tune(SPREAD, optimizer, [256, 4], target=20.0, progress=False)
+    assert not best.learning_rate_at_edge.any()
+    assert not {"nodes", "nodes_disagree"} & set(best)
+    assert (best.participation > 100).all()
+    best = best.isel(batch_size=0)
     rates = float(best.learning_rate) * np.array([0.7, 1.0, 1.4])
-    steps = nq.steps_to_target(SPREAD, optimizer.replace(learning_rate=rates), 256, 100.0).crossing
+    steps = nq.steps_to_target(SPREAD, optimizer.replace(learning_rate=rates), 256, 20.0).crossing
     assert steps[1] <= steps.min() + 0.5
-    assert "nodes" not in best
-    assert float(best.participation) > 100
 
 
 def test_strides_of_norms_are_those_of_their_definition():
