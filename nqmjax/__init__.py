@@ -40,7 +40,7 @@ from nqmjax._tools import exports
 if TYPE_CHECKING:
     from nqmjax import cli, dynamics, figures, measure, nonlinear, optimizers, runs, scaling, schedules, sweeps, target
     from nqmjax.bounds import bayes_bound, bayes_examples, flat_prior_bound
-    from nqmjax.dynamics import risk, risk_curve, spectral_radius, stability_edge, stationary_risk
+    from nqmjax.dynamics import noise_scale, risk, risk_curve, spectral_radius, stability_edge, stationary_risk
     from nqmjax.nonlinear import (
         LAMB,
         LARS,
@@ -73,7 +73,6 @@ if TYPE_CHECKING:
         anchored_curve,
         critical_batch_size,
         fit_problem,
-        noise_scale,
         noise_scale_from_norms,
         read_observed,
         regimes,
@@ -105,13 +104,12 @@ exports(
             "Lookahead",
             "LocalSGD",
         ],
-        "dynamics": ["risk", "risk_curve", "stationary_risk", "spectral_radius", "stability_edge"],
+        "dynamics": ["noise_scale", "risk", "risk_curve", "stationary_risk", "spectral_radius", "stability_edge"],
         "target": ["steps_to_target", "StepsToTarget", "Status"],
         "sweeps": ["sweep"],
         "scaling": [
             "tune",
             "critical_batch_size",
-            "noise_scale",
             "regimes",
             "read_observed",
             "anchored_curve",

@@ -38,7 +38,7 @@ Examples:
   nqmjax fit runs.csv                      a model of real training runs
   nqmjax predict model.json --N 1e9 --B 512 --K 2e4
                                            the loss of a run, with an interval
-  nqmjax plan model.json --compute 1e9     how large a model, how large a batch?
+  nqmjax plan model.json --compute 1e14    how large a model, how large a batch?
 
 Exit codes: 0 done, 2 bad input (one line on stderr says what), 130 interrupted.
 """

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from nqmjax.dynamics.matrices import apply, dot, plus_unit, quadratic, sandwich, square, squared_size, transpose
     from nqmjax.dynamics.mean_field import Walk, advance, begin, excess_of_groups, follow, map_runs
     from nqmjax.dynamics.model import Model, build_model, in_one_precision, start_state, times, without_idle_directions
+    from nqmjax.dynamics.noise import noise_scale
     from nqmjax.dynamics.periodic import period_span, update
     from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces, risks_of_pieces
     from nqmjax.dynamics.rest import centred, for_ever, settle
@@ -23,6 +24,7 @@ exports(
     public={
         "doubling": ["risk", "stationary_risk"],
         "scan": ["risk_curve"],
+        "noise": ["noise_scale"],
         "stability": ["spectral_radius", "stability_edge"],
     },
     internal={

@@ -1,11 +1,14 @@
 """Figures: they show the numbers of their tables, can be read without colour, and survive tables without numbers."""
 
+import functools
+
 import matplotlib.image
 import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.colors import to_rgb
 
+import nqmjax as nq
 from nqmjax import figures
 from nqmjax.figures import gao, paper
 from nqmjax.figures.curves import powers_figure, rates_figure, scaling_figure, targets_figure
@@ -13,6 +16,7 @@ from nqmjax.figures.paper import PAPER_FIGURES, find_figure
 from nqmjax.figures.style import optimizer_title, write_figure
 from nqmjax.nonlinear.catalogue import TEMPLATES
 from nqmjax.scaling import Observed
+from nqmjax.schedules import budget_curve
 
 BATCHES = 2.0 ** np.arange(2, 21, 2)
 
@@ -175,6 +179,20 @@ def test_paper_figures_are_computed_drawn_and_written(name, monkeypatch, tmp_pat
         assert (problem.dim, problem.curvature.size, list(batch_size), progress) == (10_000, 100, list(BATCHES), False)
         return made_up_table(optimizers, [0.0, 0.25, 0.5, 0.75]).drop_dims("definition").assign_coords(target=target)
 
+    def some_budgets(problem, optimizer, batch_size, **options):
+        return budget_curve(problem, optimizer, batch_size[::4], **options)
+
+    def planned(_, optimizer, *cell, **options):
+        return plan_of(optimizer.power)
+
+    @functools.cache
+    def plan_of(power):
+        return nq.steps_to_target_with_schedule(paper.paper_problem(), nq.Preconditioned(nq.SGD(0.1), power), 64, 0.01)
+
+    if name == "regimes":  # every fourth batch size is enough to draw
+        monkeypatch.setattr(paper, "budget_curve", some_budgets)
+    if name == "3b":  # and one plan for each power
+        monkeypatch.setattr(paper, "steps_to_target_with_schedule", planned)
     monkeypatch.setattr(paper, "scaling_curves", curves)
     monkeypatch.setattr(gao, "LAST_EPOCH", 2)
     chosen = PAPER_FIGURES[name]
