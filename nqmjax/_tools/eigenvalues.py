@@ -20,15 +20,16 @@ CROWD = 0.2
 """Weight of the share of directions against `log h` in the width of a bin."""
 
 
-def logarithmic_bins(curvature: np.ndarray, count: np.ndarray, bins: int) -> np.ndarray:
-    """Number of the group of each direction, none empty; directions without curvature have one of their own.
+def logarithmic_bins(curvature: np.ndarray, count: np.ndarray, bins: int, layer: np.ndarray) -> np.ndarray:
+    """Number of the group of each direction, none empty; directions without curvature have one of their own in each layer.
 
     The groups are equally wide in `log h / range of log h + CROWD * share of the directions above h`: the slow
     directions, of which there are many, decide the end of a run and want narrower bins than the few fast ones.
     """
     flat = curvature == 0
-    if bins == 1 or flat.all():
-        return np.zeros(curvature.size, dtype=np.int64)
+    layers, flats = np.unique(layer).size, np.unique(layer[flat]).size
+    if bins < layers + flats or flat.all():
+        return layer
     order = np.argsort(-curvature, kind="stable")
     share = np.empty(curvature.size)
     share[order] = np.cumsum(count[order]) / count.sum()
@@ -38,12 +39,12 @@ def logarithmic_bins(curvature: np.ndarray, count: np.ndarray, bins: int) -> np.
     place = (place - low) / ((high - low) or 1.0)
 
     def groups(divisions: int) -> np.ndarray:
-        return np.where(flat, divisions, np.minimum(place * divisions, divisions - 1).astype(np.int64))
+        return layer + layers * np.where(flat, divisions, np.minimum(place * divisions, divisions - 1).astype(np.int64))
 
     def filled(divisions: int) -> int:
         return np.unique(groups(divisions)).size
 
-    few = bins - int(flat.any())
+    few = (bins - flats) // layers
     many = 2 * few
     while filled(many) <= bins and many < 2**40:
         few, many = many, 2 * many

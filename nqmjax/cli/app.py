@@ -38,7 +38,7 @@ Examples:
   nqmjax fit runs.csv                      a model of real training runs
   nqmjax predict model.json --N 1e9 --B 512 --K 2e4
                                            the loss of a run, with an interval
-  nqmjax plan model.json --compute 1e9     how large a model, how large a batch?
+  nqmjax plan model.json --compute 1e14    how large a model, how large a batch?
 
 Exit codes: 0 done, 2 bad input (one line on stderr says what), 130 interrupted.
 """
@@ -54,7 +54,7 @@ app = App(
 
 COMMANDS = {
     "scaling": "Tuned updates to a target loss against batch size, for several optimizers.",
-    "figure": "A figure of Zhang et al. 2019, computed exactly.",
+    "figure": "A figure of Zhang et al. 2019 or another paper, computed exactly.",
     "sweep": "Exact updates to a target loss over a grid of hyperparameters and batch sizes.",
     "schedule compare": "Cosine, linear or WSD? Final loss of schedule families, each at its best.",
     "schedule optimize": "The best possible plan, piece by piece.",

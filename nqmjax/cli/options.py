@@ -85,8 +85,7 @@ class ProblemOptions:
 
     def build(self) -> "NoisyQuadratic":
         """The problem itself, from a file or as a power law in groups."""
-        from nqmjax.problem import power_law, with_loss_noise
-        from nqmjax.spectrum_files import read_spectrum
+        from nqmjax.problem import power_law, read_spectrum, with_loss_noise
 
         if self.spectrum is None:
             dim, exponent = 10_000 if self.dim is None else self.dim, 1.0 if self.exponent is None else self.exponent

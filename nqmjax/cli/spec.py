@@ -11,8 +11,7 @@ from nqmjax._tools import check_choice, numeric, parse_number, require
 from nqmjax.cli.numbers import parse_numbers
 from nqmjax.nonlinear import TEMPLATES, preconditioned
 from nqmjax.optimizers import Averaged, LinearOptimizer, Optimizer, hyperparameters
-from nqmjax.problem import NoisyQuadratic, power_law, with_loss_noise
-from nqmjax.spectrum_files import read_spectrum
+from nqmjax.problem import NoisyQuadratic, power_law, read_spectrum, with_loss_noise
 
 QUESTION = ("batch_size", "target", "max_steps", "rule", "dtype")
 LONGEST = 1_000_000

@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from nqmjax.dynamics.doubling import risk, stationary_risk
     from nqmjax.dynamics.intervals import Position, Span, floor_log2, look_ahead, start_position
     from nqmjax.dynamics.loss_noise import noise_edge
-    from nqmjax.dynamics.matrices import apply, plus_unit, quadratic, sandwich, square, squared_size, transpose
-    from nqmjax.dynamics.mean_field import Walk, advance, begin, excess_of_groups, map_runs
-    from nqmjax.dynamics.model import Model, build_model, in_one_precision, without_idle_directions
+    from nqmjax.dynamics.matrices import apply, dot, plus_unit, quadratic, sandwich, square, squared_size, transpose
+    from nqmjax.dynamics.mean_field import Walk, advance, begin, excess_of_groups, follow, map_runs
+    from nqmjax.dynamics.model import Model, build_model, in_one_precision, start_state, times, without_idle_directions
     from nqmjax.dynamics.moments import Moments, loss, second_moments, update_moments
+    from nqmjax.dynamics.noise import noise_scale
     from nqmjax.dynamics.periodic import period_span, update
     from nqmjax.dynamics.pieces import doublings, quick_risks_of_pieces, risks_of_pieces
     from nqmjax.dynamics.rest import centred, for_ever, settle
@@ -27,15 +28,16 @@ exports(
         "doubling": ["risk", "stationary_risk"],
         "loss_noise": ["noise_edge"],
         "scan": ["risk_curve"],
+        "noise": ["noise_scale"],
         "stability": ["spectral_radius", "stability_edge"],
     },
     internal={
         "checks": ["check_precision", "check_run", "check_shapes"],
         "contour": ["moments_at", "scored_at", "transform"],
         "intervals": ["Position", "Span", "floor_log2", "look_ahead", "start_position"],
-        "matrices": ["apply", "plus_unit", "quadratic", "sandwich", "square", "squared_size", "transpose"],
-        "mean_field": ["Walk", "advance", "begin", "excess_of_groups", "map_runs"],
-        "model": ["Model", "build_model", "in_one_precision", "without_idle_directions"],
+        "matrices": ["apply", "dot", "plus_unit", "quadratic", "sandwich", "square", "squared_size", "transpose"],
+        "mean_field": ["Walk", "advance", "begin", "excess_of_groups", "follow", "map_runs"],
+        "model": ["Model", "build_model", "in_one_precision", "start_state", "times", "without_idle_directions"],
         "moments": ["Moments", "loss", "second_moments", "update_moments"],
         "periodic": ["period_span", "update"],
         "pieces": ["doublings", "quick_risks_of_pieces", "risks_of_pieces"],

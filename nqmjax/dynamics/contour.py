@@ -49,7 +49,7 @@ class Transform(NamedTuple):
 
     s: jax.Array
     moments: jax.Array
-    current: jax.Array
+    parameter: jax.Array
     scored: jax.Array
     constants: tuple[jax.Array, jax.Array, jax.Array]
     edge: jax.Array  # `s*`
@@ -77,7 +77,7 @@ def transform(system: Moments, start: jax.Array, longest: jax.Array, nodes: int 
     moments, current, scored = response(system, start - end, s, jnp.where(settles, 0.0, 1.0))
     weights = weights / longest
     level = jnp.where(settles, system.irreducible, 0)
-    current_end, scored_end = (level + (system.weight * read(p, list(end))).sum() for p in (system.current, system.scored))
+    current_end, scored_end = (level + (system.weight * read(p, list(end))).sum() for p in (system.parameter, system.scored))
     return Transform(s, moments * weights[:, None], current * weights, scored * weights, (end, current_end, scored_end), edge)
 
 
@@ -102,7 +102,7 @@ def response(system: Moments, start: jax.Array, s: jax.Array, sources: Any) -> t
     z, w = jnp.exp(s), jnp.expm1(s)
     one = sources * z / w
     moved, kicked = solve(system.increment, w, [[z * m, f + 0 * w] for m, f in zip(start, system.kick, strict=True)])
-    y, k = read(system.current, moved), read(system.current, kicked)
+    y, k = read(system.parameter, moved), read(system.parameter, kicked)
     free = 1 / (1 - system.own * k)
     noise = (system.noise * one + system.own * y) * free
     coupling = (system.weight * system.gain * k * free).sum(-1, keepdims=True)
@@ -121,11 +121,11 @@ def stationary_moments(system: Moments) -> jax.Array:
 def settled_moments(system: Moments, kept: jax.Array) -> jax.Array:
     """The same where some directions keep the moments `kept` for ever, and have no noise."""
     (kicked,) = solve(system.increment, TINY, [[f] for f in system.kick])
-    k = read(system.current, kicked)
+    k = read(system.parameter, kicked)
     free = 1 / (1 - system.own * k)
     noise = system.noise * free
     coupling = (system.weight * system.gain * k * free).sum()
-    known = system.irreducible + (system.weight * (k * noise + read(system.current, list(kept)))).sum()
+    known = system.irreducible + (system.weight * (k * noise + read(system.parameter, list(kept)))).sum()
     return jnp.stack(kicked) * (noise + system.gain * known / (1 - coupling) * free) + kept
 
 
@@ -184,7 +184,7 @@ def abscissa(system: Moments) -> jax.Array:
 
     def beyond(s: jax.Array) -> jax.Array:
         (kicked,) = solve(system.increment, jnp.expm1(s), [[f] for f in system.kick])
-        k = jnp.where(coupled, read(system.current, kicked), 0)
+        k = jnp.where(coupled, read(system.parameter, kicked), 0)
         free = 1 - system.own * k
         return (free > 0).all() & ((system.weight * system.gain * k / free).sum() < 1)
 

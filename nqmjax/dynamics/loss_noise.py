@@ -100,7 +100,7 @@ def _noise_edge(problem: NoisyQuadratic, optimizer: LinearOptimizer) -> jax.Arra
 def unit_squares(system: Moments) -> jax.Array:
     """The mean square of the current iterate that noise of variance 1 settles at, of each direction; inf where it does not."""
     (kicked,) = solve(system.increment, TINY, [[f] for f in system.kick])
-    squares = read(system.current, kicked)
+    squares = read(system.parameter, kicked)
     still = (system.growth == 0) & (squares == 0)
     return jnp.where(((system.growth < 0) | still) & (system.swing < 0), squares, jnp.where(system.weight > 0, jnp.inf, 0))
 

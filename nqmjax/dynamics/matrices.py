@@ -63,8 +63,12 @@ def sandwich(increment: jax.Array, inner: jax.Array) -> jax.Array:
 
 def plus_unit(increment: jax.Array) -> jax.Array:
     """`A` itself."""
-    unit = jnp.eye(len(increment), dtype=increment.dtype)
-    return increment + jnp.expand_dims(unit, tuple(range(2, increment.ndim)))
+    return increment + unit_like(increment)
+
+
+def unit_like(matrix: jax.Array) -> jax.Array:
+    """`I`, with as many axes."""
+    return jnp.expand_dims(jnp.eye(len(matrix), dtype=matrix.dtype), tuple(range(2, matrix.ndim)))
 
 
 def squared_size(matrix: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 
+from nqmjax.dynamics.matrices import unit_like
 from nqmjax.dynamics.twofold import Twofold
 from nqmjax.optimizers import LinearOptimizer, linear_system
 from nqmjax.problem import NoisyQuadratic
@@ -95,8 +96,7 @@ def start_state(model: Model) -> jax.Array:
 
 def unit_plus(increment: jax.Array) -> Twofold:
     """The map `A = I + increment`, without its rounding."""
-    unit = jnp.expand_dims(jnp.eye(len(increment), dtype=increment.dtype), tuple(range(2, increment.ndim)))
-    return Twofold.of(jnp.broadcast_to(unit, increment.shape)) + Twofold.of(increment)
+    return Twofold.of(jnp.broadcast_to(unit_like(increment), increment.shape)) + Twofold.of(increment)
 
 
 def without_idle_directions(model: Model) -> Model:

@@ -28,7 +28,7 @@ class Moments(NamedTuple):
     """`E`, shape `(d, d, n)`."""
     kick: jax.Array
     """`f`, shape `(d, n)`."""
-    current: jax.Array
+    parameter: jax.Array
     """`p` of the iterate whose gradient is taken, shape `(d, n)`."""
     scored: jax.Array
     """`p` of the iterate whose loss is scored, shape `(d, n)`."""
@@ -60,7 +60,7 @@ def second_moments(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_si
     moments = Moments(
         increment=jnp.where(counts, increment, decay),
         kick=jnp.where(counts, kick, 0),
-        current=_reader(system.current),
+        parameter=_reader(system.parameter),
         scored=_reader(system.read),
         noise=problem.noise / batch_size,
         gain=gain / batch_size,
@@ -99,8 +99,8 @@ def loss(system: Moments, moments: jax.Array, reader: jax.Array) -> jax.Array:
 
 def update_moments(system: Moments, moments: jax.Array) -> jax.Array:
     """The moments after one more update."""
-    now = loss(system, moments, system.current)
-    noise = system.noise + times(system.gain, now) + times(system.own, seen(system.current, moments))
+    now = loss(system, moments, system.parameter)
+    noise = system.noise + times(system.gain, now) + times(system.own, seen(system.parameter, moments))
     moved = reduce(add, (system.increment[:, j] * moments[j] for j in range(len(moments))))
     return moments + moved + system.kick * noise
 

@@ -17,7 +17,7 @@ from operator import add
 import jax
 import jax.numpy as jnp
 
-from nqmjax.dynamics.matrices import product
+from nqmjax.dynamics.matrices import product, unit_like
 
 ROUNDING = 8
 """How far above 1 a modulus may come out that is 1, in units of the rounding."""
@@ -26,7 +26,7 @@ ROUNDING = 8
 def unstable(increment: jax.Array) -> jax.Array:
     """Whether the powers of `I + increment`, shape `(m, m, ...)`, grow without bound; at the very edge they do not."""
     tiny = ROUNDING * jnp.finfo(increment.dtype).eps
-    unit = jnp.expand_dims(jnp.eye(len(increment), dtype=increment.dtype), tuple(range(2, increment.ndim)))
+    unit = unit_like(increment)
     first = _routh(_half_plane(_characteristic((increment - tiny * unit) / (1 + tiny), unit)))
     return ~reduce(jnp.logical_and, (entry > 0 for entry in first))
 

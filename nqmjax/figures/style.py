@@ -72,7 +72,7 @@ OPTIMIZERS: Mapping[str, Line] = MappingProxyType(
         "adam_rotated": Line(COLOURS[4], "X", DOTTED),
         "adamw": Line(COLOURS[6], "P", LONG),
         "rmsprop": Line(COLOURS[5], "v", DASHDOT),
-        "sign": Line(COLOURS[2], "P", DASHED),
+        "sign": Line(COLOURS[2], "P", DASHDOT),
         "lion": Line(COLOURS[7], "*", DOTTED),
         "sgd_schedule": Line(COLOURS[7], "h"),
         "sgd_effective": Line(COLOURS[5], "v", DOTTED),

@@ -204,7 +204,8 @@ def _single_directions(problem: NoisyQuadratic) -> NoisyQuadratic:
     count = np.asarray(problem.count).astype(np.int64)
     curvature, noise, initial = (np.repeat(v, count) for v in (problem.curvature, problem.noise, problem.initial))
     followed = {name: np.repeat(values, count) for name, values in noise_of_the_run(problem).items()}
-    return NoisyQuadratic(curvature, noise, initial, np.ones(count.sum()), problem.irreducible, **followed)
+    layer = problem.layer and tuple(np.repeat(problem.layer, count).tolist())
+    return NoisyQuadratic(curvature, noise, initial, np.ones(count.sum()), problem.irreducible, **followed, layer=layer)
 
 
 def _finite_or_inf(values: np.ndarray) -> np.ndarray:

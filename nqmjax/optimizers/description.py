@@ -20,10 +20,6 @@ ADDED = {Averaged: "EMA", L2: "L2", DecoupledWeightDecay: "decoupled weight deca
 """What wrappers add to an optimizer."""
 
 
-OWN_UNITS = "those of the parameters, each of which an update moves by about the rate"
-"""Units of the rate where the size of the gradient does not count."""
-
-
 def provenance(problem: NoisyQuadratic, optimizer: Optimizer | str, tuned: Collection[str] = ()) -> dict[str, str]:
     """Attributes of a table or a file: what was computed, by which version.
 
@@ -75,11 +71,15 @@ def rate_units(problem: NoisyQuadratic, optimizers: Iterable[Optimizer] = ()) ->
     >>> rate_units(power_law(10), [SGD(0.1), Adam(0.1)]).split("; ")[-1]
     'of Adam those of the parameters, each of which an update moves by about the rate'
     """
-    optimizers = list(optimizers)
-    own = [optimizer_name(each) for each in optimizers if isinstance(each, MeanFieldOptimizer)]
-    if not own:
-        return _curvature_units(problem)
-    return OWN_UNITS if len(own) == len(optimizers) else f"{_curvature_units(problem)}; of {', '.join(own)} {OWN_UNITS}"
+    names: dict[str, list[str]] = {}
+    for optimizer in optimizers:
+        units = optimizer.rate_units if isinstance(optimizer, MeanFieldOptimizer) else _curvature_units(problem)
+        names.setdefault(units, []).append(optimizer_name(optimizer))
+    if len(names) <= 1:
+        return next(iter(names), _curvature_units(problem))
+    linear = names.pop(_curvature_units(problem), None)
+    own = [f"of {', '.join(dict.fromkeys(those))} {units}" for units, those in names.items()]
+    return "; ".join([*([_curvature_units(problem)] if linear else []), *own])
 
 
 def _curvature_units(problem: NoisyQuadratic) -> str:
@@ -115,7 +115,15 @@ def describe_problem(problem: NoisyQuadratic) -> str:
         spectrum = f"power law, curvature i^-{exponent:.6g} of {directions}"
     losses = f"loss {float(problem.initial_risk):.4g} at the start"
     losses += f", {float(problem.irreducible):.4g} at the optimum" if problem.irreducible else ""
-    return "; ".join([spectrum, _noise_text(problem), *_followed_text(problem), _start_text(problem), losses])
+    return "; ".join(
+        [spectrum, *_layers_text(problem), _noise_text(problem), *_followed_text(problem), _start_text(problem), losses]
+    )
+
+
+def _layers_text(problem: NoisyQuadratic) -> list[str]:
+    """The names of the layers, where there are layers, or how many there are."""
+    names = problem.layers[0] if problem.layer else []
+    return [f"{len(names)} layers" + (f": {', '.join(names)}" if len(names) <= MOST_NAMES else "")] if names else []
 
 
 def _noise_text(problem: NoisyQuadratic) -> str:
@@ -160,6 +168,9 @@ def _start_text(problem: NoisyQuadratic) -> str:
         return f"start of mean square {high:.4g} per direction"
     return f"start of mean square {low:.4g} to {high:.4g}"
 
+
+MOST_NAMES = 6
+"""Layers whose names are told."""
 
 MOST_GROUPS = 10_000
 """Groups that are compared with a power law; more are merged with their neighbours."""

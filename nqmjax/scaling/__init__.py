@@ -1,4 +1,4 @@
-"""Steps to target against batch size: tuned curves, critical batch sizes, measured steps."""
+"""Steps to target against batch size: tuned curves, critical batch sizes, measured steps; strides of gradients and updates."""
 
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from nqmjax.scaling.fitted import FittedProblem, fit_problem
     from nqmjax.scaling.fitted_files import read_problem, write_problem
     from nqmjax.scaling.habits import optimizer_name
-    from nqmjax.scaling.noise import noise_scale
     from nqmjax.scaling.norms import MeasuredNoise, noise_scale_from_norms, read_norms
     from nqmjax.scaling.observed import Observed, read_observed
     from nqmjax.scaling.recipes import Devices, fastest, recipes
+    from nqmjax.scaling.strides import strides
     from nqmjax.scaling.tune import TUNABLE, tune
 
 exports(
@@ -25,11 +25,11 @@ exports(
         "critical": ["critical_batch_size", "regimes"],
         "fitted": ["fit_problem"],
         "fitted_files": ["read_problem", "write_problem"],
-        "noise": ["noise_scale"],
         "curves": ["scaling_curves"],
         "norms": ["noise_scale_from_norms", "read_norms"],
         "recipes": ["Devices", "recipes"],
         "observed": ["Observed", "read_observed"],
+        "strides": ["strides"],
     },
     internal={
         "anchored": ["AnchoredCurve", "Estimate"],

@@ -54,8 +54,8 @@ def tune(
       problem: the quadratic.
       template: an optimizer with scalar hyperparameters. Its learning_rate, momentum, decay and nu are tuned, whatever
         their values; all others keep theirs: a preconditioner's power, the strength of weight decay (without what decay does
-        for generalization 0 is best), periods, pulls, outer hyperparameters, betas (of Adam and its kin the learning rate is
-        tuned).
+        for generalization 0 is best), periods, pulls, outer hyperparameters, betas (of optimizers that are not linear only
+        the learning rate is tuned).
       batch_size: examples per update, a number or a 1-D array.
       target: risk to reach.
       fixed: names of hyperparameters to leave at the template's values.
@@ -67,9 +67,9 @@ def tune(
       `xarray.Dataset` over batch_size: `steps` (inf where no setting reaches the target), `status`, `examples`
       (batch size times steps), the hyperparameters, `effective_learning_rate`, `efficiency` (the fewest examples with
       which any algorithm can reach the target, by the Bayes bound, over `examples`), and for each tuned hyperparameter
-      `<name>_at_edge`, whether the optimum lies at the edge of what was searched. Of optimizers that are not linear also the
-      `nodes` of each answer, which tuning chooses itself, and `nodes_disagree`, whether a third of them has other steps, by
-      more than 1% and one update.
+      `<name>_at_edge`, whether the optimum lies at the edge of what was searched. Of Adam and its kin also the `nodes` of each
+      answer, which tuning chooses itself, and `nodes_disagree`, whether a third of them has other steps, by more than 1%
+      and one update; where updates rest on norms `participation`.
 
     Raises:
       ValueError: an argument is out of its range, a name in `fixed` is unknown, or nothing is left to tune.
@@ -93,8 +93,8 @@ def tune(
         return race(problem, template, batches, float(target), max_steps, dtype, progress)
     assert isinstance(template, LinearOptimizer | PeriodicOptimizer)  # there is no other kind
     space = Space(problem, template, names)
-    with tqdm(desc="tune", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
-        bar.total = len(space.grid(1)) * len(batches)
+    cells = len(space.grid(1)) * len(batches)
+    with tqdm(total=cells, desc="tune", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
 
         def steps(points: np.ndarray, batch: np.ndarray, limit: Any) -> StepsToTarget:
             bar.total = max(bar.total, bar.n + batch.size)
@@ -116,8 +116,9 @@ def _tuned(template: Optimizer, fixed: Collection[str]) -> list[str]:
     fixed = [fixed] if isinstance(fixed, str) else list(fixed)
     for name in fixed:
         require(isinstance(name, str) and name in known, "fixed", shown(name), f"the template has {', '.join(known)}")
-    names = [name for name in known if name.split(".")[-1] in TUNABLE and name not in fixed]
-    require(bool(names), "fixed", sorted(fixed), f"leave at least one of {', '.join(TUNABLE)} to tune")
+    tunable = TUNABLE[:1] if isinstance(template, MeanFieldOptimizer) else TUNABLE
+    names = [name for name in known if name.split(".")[-1] in tunable and name not in fixed]
+    require(bool(names), "fixed", sorted(fixed), f"leave at least one of {', '.join(tunable)} to tune")
     return names
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from nqmjax._tools import check_batch_size, check_choice, require, scalar, whole
+from nqmjax.dynamics import noise_scale
 from nqmjax.optimizers import LinearOptimizer, Optimizer, hyperparameters, provenance
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedules.budget import tuned_rate
@@ -114,7 +115,7 @@ def transfer(
             "examples": float(plan.total_examples),
             "own_rate_factor": moving.own_factor,
             "largest_rate_factor": moving.largest,
-            "noise_scale": _noise_scale(problem),
+            "noise_scale": float(noise_scale(problem, definition="B_simple")),
         },
     )
 
@@ -229,12 +230,6 @@ class _Moving:
 def _rate_factor(rule: str, factor: float) -> float:
     """The factor on the rates under a fixed rule."""
     return {"none": 1.0, "linear": factor, "sqrt": factor**0.5, BETAS_RULE: factor**0.5}[rule]
-
-
-def _noise_scale(problem: NoisyQuadratic) -> float:
-    """The batch size at which the noise of the gradient and the gradient are alike at the start, inf without a gradient."""
-    noise, gradient = problem.count * problem.noise, problem.count * problem.curvature**2 * problem.initial
-    return float(noise.sum() / gradient.sum()) if gradient.sum() > 0 else np.inf
 
 
 def stretched(plan: Plan, steps: int) -> Plan:

@@ -75,7 +75,7 @@ def loss_noise_search(
 
     def lane(optimizer: Any, batch_size: Any, target: Any, max_steps: Any) -> StepsToTarget:
         system, start = second_moments(problem, optimizer, batch_size)
-        same = (system.current == system.scored).all()
+        same = (system.parameter == system.scored).all()
         lane = jax.tree.map(lambda leaf: leaf[None], (optimizer, batch_size[None], target, max_steps[None]))
         bound = plain(frozen(problem, jnp.where(same, target, problem.irreducible)), *lane)
         bound = jax.tree.map(lambda values: values[0, 0], bound)

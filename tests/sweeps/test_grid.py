@@ -6,9 +6,9 @@ import pytest
 from helpers import AggMo
 
 import nqmjax as nq
+from nqmjax import noise_scale
 from nqmjax.scaling.critical import critical_batch_size, regimes
 from nqmjax.scaling.curves import scaling_curves
-from nqmjax.scaling.noise import noise_scale
 from nqmjax.scaling.tune import SAMPLES, _samples
 from nqmjax.sweeps import lanes
 from nqmjax.target.table import Status

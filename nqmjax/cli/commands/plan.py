@@ -26,7 +26,7 @@ table of measured ones, CSV with the columns N, B and seconds.
 
 Examples:
 
-  nqmjax plan model.json --compute 1e9
+  nqmjax plan model.json --compute 1e14
   nqmjax plan model.json --seconds 86400 --step-seconds 0.02 \\
                          --work-seconds 1e-11 --devices 8 --memory 80e9
   nqmjax plan model.json --seconds 3600 --step-table times.csv --model-size 1e9
