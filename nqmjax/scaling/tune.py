@@ -93,15 +93,14 @@ def tune(
         return race(problem, template, batches, float(target), max_steps, dtype, progress)
     assert isinstance(template, LinearOptimizer | PeriodicOptimizer)  # there is no other kind
     space = Space(problem, template, names)
-    cells = len(space.grid(1)) * len(batches)
-    with tqdm(total=cells, desc="tune", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
+    with tqdm(desc="tune", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
+        bar.total = len(space.grid(1)) * len(batches)
 
         def steps(points: np.ndarray, batch: np.ndarray, limit: Any) -> StepsToTarget:
             bar.total = max(bar.total, bar.n + batch.size)
             # Single batch sizes are repeated to as many as the grid has, so that the search is compiled once for both.
-            shape = len(points), len(batches)
-            limits, targets = np.broadcast_to(np.minimum(limit, max_steps), shape), np.full(len(points), float(target))
-            repeated = np.broadcast_to(batch, shape)
+            shape, targets = (len(points), len(batches)), np.full(len(points), float(target))
+            repeated, limits = (np.broadcast_to(values, shape) for values in (batch, np.minimum(limit, max_steps)))
             found = search_lanes(problem, space.optimizer(points), repeated, targets, limits, "first", dtype, bar)
             return StepsToTarget(*(values[:, : batch.shape[1]] for values in found))
 

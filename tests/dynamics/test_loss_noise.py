@@ -14,7 +14,7 @@ def matrices(optimizer, curvature):
     """`A`, `b` and both readers of each direction, in front the directions."""
     with jax.enable_x64(True):
         system = linear_system(optimizer, curvature)
-    fields = (system.increment, system.kick, system.read, system.current)
+    fields = (system.increment, system.kick, system.read, system.parameter)
     increment, *vectors = (np.moveaxis(np.asarray(field), -1, 0) for field in fields)
     return increment + np.eye(increment.shape[-1]), *vectors
 
@@ -60,12 +60,12 @@ def squared_risk(problem, optimizer, batch, steps):
         joint[rows, -1] = kick * (c[i] + m[i] * problem.irreducible)
     state = np.zeros(n * d + 1)
     state[: n * d : d], state[-1] = problem.initial, 1
-    while steps:
-        with np.errstate(all="ignore"):
+    reader = (np.einsum("ni,nj->nij", read, read) * weight[:, None, None]).ravel()
+    with np.errstate(all="ignore"):  # growing runs overflow
+        while steps:
             state = state + joint @ state if steps & 1 else state
             joint, steps = 2 * joint + joint @ joint, steps >> 1
-    reader = (np.einsum("ni,nj->nij", read, read) * weight[:, None, None]).ravel()
-    return problem.irreducible + reader @ state[:-1]
+        return problem.irreducible + reader @ state[:-1]
 
 
 def problem_of(rng, groups=8):
