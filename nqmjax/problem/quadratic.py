@@ -46,6 +46,7 @@ class NoisyQuadratic:
       layer: name of the layer of each group, a tuple of `n` texts, or None where there is a single one. It is part of the
         problem's type, not a leaf: JAX compiles for each layout.
 
+    >>> from nqmjax import power_law
     >>> problem = power_law(10_000)
     >>> float(problem.dim), round(float(problem.initial_risk), 4)
     (10000.0, 4.8938)
@@ -98,6 +99,7 @@ class NoisyQuadratic:
         Raises:
           ValueError: `bins` is no whole number above 0, or less than the number of layers.
 
+        >>> from nqmjax import power_law
         >>> small = power_law(10_000).quantize(100)
         >>> small.curvature.size, float(small.dim), bool(np.isclose(small.initial_risk, 4.8938, atol=1e-4))
         (100, 10000.0, True)
