@@ -19,6 +19,7 @@ QUESTION, PROBLEM, METHOD, OUTPUT = (
     Group(name, sort_key=key) for key, name in enumerate(["Question", "Problem", "Optimizer", "Output"])
 )
 LINEAR = "sgd, heavy_ball, nesterov, qhm; with ema_ in front, averaged"
+CLOSURES = "adam, adamw, rmsprop, sign, lion, adam_rotated, normalized_sgd, clipped_sgd, lars, lamb"
 OUTPUT_NAMES = ("--output", "-o")
 
 
@@ -102,9 +103,7 @@ class ProblemOptions:
 class AnyOptimizerOptions:
     """Which optimizer, linear or not; its learning rate is tuned or comes from the plan."""
 
-    optimizer: Annotated[str, Parameter(group=METHOD, help=f"{LINEAR}; adam, adamw, rmsprop, sign, lion, adam_rotated.")] = (
-        "sgd"
-    )
+    optimizer: Annotated[str, Parameter(group=METHOD, help=f"{LINEAR}; {CLOSURES}.")] = "sgd"
     fixed: Annotated[
         Words,
         Parameter(

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from nqmjax.scaling.norms import MeasuredNoise, noise_scale_from_norms, read_norms
     from nqmjax.scaling.observed import Observed, read_observed
     from nqmjax.scaling.recipes import Devices, fastest, recipes
+    from nqmjax.scaling.search_space import TUNABLE
     from nqmjax.scaling.strides import strides
-    from nqmjax.scaling.tune import TUNABLE, tune
+    from nqmjax.scaling.tune import tune
 
 exports(
     __name__,
@@ -39,6 +40,6 @@ exports(
         "habits": ["optimizer_name"],
         "norms": ["MeasuredNoise"],
         "recipes": ["fastest"],
-        "tune": ["TUNABLE"],
+        "search_space": ["TUNABLE"],
     },
 )

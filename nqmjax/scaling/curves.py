@@ -16,7 +16,8 @@ from nqmjax.nonlinear import TEMPLATES, preconditioned
 from nqmjax.optimizers import LinearOptimizer, Optimizer, describe, hyperparameters, provenance, rate_units
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling.critical import CriticalBatchSize, critical_batch_size
-from nqmjax.scaling.tune import TUNABLE, tune
+from nqmjax.scaling.search_space import names_to_tune
+from nqmjax.scaling.tune import tune
 from nqmjax.sweeps import with_units
 from nqmjax.target import Status
 
@@ -87,9 +88,11 @@ def scaling_curves(
 
 
 def _names(templates: Mapping[str, Optimizer], fixed: Mapping[str, float]) -> str:
-    """The optimizers in words; of their hyperparameters those that are fixed have a value."""
-    free = {name: set(hyperparameters(template)) - set(fixed) for name, template in templates.items()}
-    return "; ".join(describe(template, free[name]) for name, template in templates.items()) + ", tuned"
+    """The optimizers in words; of their hyperparameters those that are not tuned have a value."""
+    held = {name: [key for key in fixed if key in hyperparameters(template)] for name, template in templates.items()}
+    return (
+        "; ".join(describe(template, names_to_tune(template, held[name])) for name, template in templates.items()) + ", tuned"
+    )
 
 
 def _templates(
@@ -115,8 +118,7 @@ def _templates(
         some = numeric("powers", _powers_of(template, powers))
         require(some.size > 0, "powers", list(powers), f"{name} takes no preconditioner: add 0, or leave {name} out")
         check_run(problem, preconditioned(templates[name], some), batch_size, closures=True, loss_noise=True)
-        tuned = [key for key in values if key in TUNABLE and key not in fixed]
-        require(bool(tuned), "fixed", ", ".join(fixed), f"nothing is left to tune of {name}")
+        names_to_tune(template, [key for key in fixed if key in values])
     return templates
 
 

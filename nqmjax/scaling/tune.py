@@ -14,18 +14,15 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax._tools import check_loss, numeric, require, shown
+from nqmjax._tools import check_loss, numeric, require
 from nqmjax.dynamics import check_run
 from nqmjax.optimizers import LinearOptimizer, MeanFieldOptimizer, Optimizer, PeriodicOptimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling.race import race
-from nqmjax.scaling.search_space import Space
+from nqmjax.scaling.search_space import Space, names_to_tune
 from nqmjax.scaling.tuned import tuned_table
 from nqmjax.sweeps import check_search, search_lanes
 from nqmjax.target import MAX_STEPS, Status, StepsToTarget
-
-TUNABLE = ("learning_rate", "momentum", "decay", "nu")
-"""Hyperparameters that `tune` tunes; a preconditioner's power is part of the question, not of the answer."""
 
 SLACK = 2.0  # grid points with more than this many times the fewest steps known are not followed to the end
 STARTS = 4  # local minima of the grid that are refined, for each batch size
@@ -88,7 +85,7 @@ def tune(
     require(batches.ndim == 1 and batches.size > 0, "the shape of batch_size", batches.shape, "give a number or a 1-D array")
     for name, value in {**hyperparameters(template), "target": target}.items():
         require(np.ndim(value) == 0, f"the shape of {name}", np.shape(value), "give a number; call tune once for each value")
-    names = _tuned(template, fixed)
+    names = names_to_tune(template, fixed)
     if isinstance(template, MeanFieldOptimizer):
         return race(problem, template, batches, float(target), max_steps, dtype, progress)
     assert isinstance(template, LinearOptimizer | PeriodicOptimizer)  # there is no other kind
@@ -106,19 +103,6 @@ def tune(
 
         best, grid = _search(space, steps, batches, _samples(problem, target), problem.follows_loss)
     return _table(problem, space, target, best, grid)
-
-
-def _tuned(template: Optimizer, fixed: Collection[str]) -> list[str]:
-    """Names of the hyperparameters to tune."""
-    known = hyperparameters(template)
-    require(isinstance(fixed, Collection), "fixed", fixed, "give a list of names of hyperparameters")
-    fixed = [fixed] if isinstance(fixed, str) else list(fixed)
-    for name in fixed:
-        require(isinstance(name, str) and name in known, "fixed", shown(name), f"the template has {', '.join(known)}")
-    tunable = TUNABLE[:1] if isinstance(template, MeanFieldOptimizer) else TUNABLE
-    names = [name for name in known if name.split(".")[-1] in tunable and name not in fixed]
-    require(bool(names), "fixed", sorted(fixed), f"leave at least one of {', '.join(tunable)} to tune")
-    return names
 
 
 def _samples(problem: NoisyQuadratic, target: float) -> int:

@@ -207,7 +207,7 @@ def test_few_directions_are_warned_of_at_the_callers_line():
         (lambda: nq.risk(SPREAD, nq.NormalizedSGD(1.0, 1.0), 1, 1), r"momentum is 1.0: give a value in \[0, 1\)"),
         (lambda: nq.risk(SPREAD, nq.LAMB(1.0, eps=-1.0), 1, 1), "eps is -1.0"),
         (lambda: nq.stationary_risk(SPREAD, nq.LARS(1.0), 1), "stationary_risk is for linear optimizers"),
-        (lambda: nq.tune(SPREAD, nq.LARS(1.0), 1, 1.0, fixed=["learning_rate"]), "leave at least one of learning_rate to tune"),
+        (lambda: nq.tune(SPREAD, nq.LARS(1.0), 1, 1.0, fixed=["learning_rate"]), "leave at least one of learning_rate"),
         (lambda: nq.participation(SPREAD, 1, [1.0]), r"the shape of second_moments is \(1,\): give 3"),
     ],
 )
