@@ -13,6 +13,7 @@ The way of the data, with the names in the order in which one meets them:
                  fit_problem, noise_scale_from_norms
     plans        Plan, run; optimize_schedule, steps_to_target_with_schedule
     by sampling  monte_carlo, with any optax optimizer; precondition
+    compilation  use_compilation_cache
 
     nqmjax.schedules  cosine, linear, wsd and others; closed_form_rates, optimal_batch_sizes, optimize_rates; compare,
                       tune_family; budget_curve, budget_regimes; transfer; best_plan_in_time, fastest_plan; read_plan
@@ -39,6 +40,7 @@ from nqmjax._tools import exports
 
 if TYPE_CHECKING:
     from nqmjax import cli, dynamics, figures, measure, nonlinear, optimizers, runs, scaling, schedules, sweeps, target
+    from nqmjax._tools import use_compilation_cache
     from nqmjax.bounds import bayes_bound, bayes_examples, flat_prior_bound
     from nqmjax.dynamics import noise_scale, risk, risk_curve, spectral_radius, stability_edge, stationary_risk
     from nqmjax.nonlinear import Adam, AdamW, Lion, RMSprop, SignSGD, monte_carlo, precondition
@@ -105,6 +107,7 @@ exports(
         "schedules": ["Plan", "run", "optimize_schedule", "steps_to_target_with_schedule"],
         "bounds": ["bayes_bound", "flat_prior_bound", "bayes_examples"],
         "nonlinear": ["Adam", "AdamW", "RMSprop", "SignSGD", "Lion", "monte_carlo", "precondition"],
+        "_tools": ["use_compilation_cache"],
     },
     packages=[
         "optimizers",
