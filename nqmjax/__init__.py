@@ -14,6 +14,7 @@ The way of the data, with the names in the order in which one meets them:
                  fit_problem, noise_scale_from_norms
     plans        Plan, run; optimize_schedule, steps_to_target_with_schedule
     by sampling  monte_carlo, with any optax optimizer; precondition
+    compilation  use_compilation_cache
 
     nqmjax.schedules  cosine, linear, wsd and others; closed_form_rates, optimal_batch_sizes, optimize_rates; compare,
                       tune_family; budget_curve, budget_regimes; transfer; best_plan_in_time, fastest_plan; read_plan
@@ -40,6 +41,7 @@ from nqmjax._tools import exports
 
 if TYPE_CHECKING:
     from nqmjax import cli, dynamics, figures, measure, nonlinear, optimizers, problem, runs, scaling, schedules, sweeps, target
+    from nqmjax._tools import use_compilation_cache
     from nqmjax.bounds import bayes_bound, bayes_examples, flat_prior_bound
     from nqmjax.dynamics import noise_edge, noise_scale, risk, risk_curve, spectral_radius, stability_edge, stationary_risk
     from nqmjax.nonlinear import (
@@ -140,6 +142,7 @@ exports(
             "monte_carlo",
             "precondition",
         ],
+        "_tools": ["use_compilation_cache"],
     },
     packages=[
         "problem",

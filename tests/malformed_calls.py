@@ -101,6 +101,7 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
         },
     ),
     "read_spectrum": (nq.read_spectrum, {"path": ("x.csv", PATH)}),
+    "use_compilation_cache": (nq.use_compilation_cache, {"directory": ("cache", [3, b"cache", ["cache"], "zero\0byte"])}),
     "NoisyQuadratic": (
         lambda **values: nq.risk(nq.NoisyQuadratic(**values), METHOD, 4, 3),
         {

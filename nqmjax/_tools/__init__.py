@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         shown,
         whole,
     )
+    from nqmjax._tools.compilation_cache import VARIABLE, cache_by_environment, forget, use_compilation_cache
     from nqmjax._tools.cores import on_all_cores
     from nqmjax._tools.csv_text import Rows
     from nqmjax._tools.datasets import ENGINE, save_dataset
@@ -62,6 +63,7 @@ exports(
             "shown",
             "whole",
         ],
+        "compilation_cache": ["VARIABLE", "cache_by_environment", "forget", "use_compilation_cache"],
         "cores": ["on_all_cores"],
         "csv_text": ["Rows"],
         "datasets": ["ENGINE", "save_dataset"],

@@ -277,7 +277,11 @@ def run(problem: NoisyQuadratic, optimizer: Optimizer, plan: Plan, dtype: Any = 
         levels = 32 if is_traced(steps) else doublings(int(np.max(steps)))
         return evaluate(functools.partial(_differentiable, levels=levels), problem, settings, 1 / plan.batch_size, steps)
     levels = np.uint32(int(np.max(steps)).bit_length())
-    return evaluate(_of_any_length, problem, settings, 1 / plan.batch_size, steps, levels, dtype=dtype)
+    spare = -plan.pieces % min(2 ** (plan.pieces - 1).bit_length(), 64)  # empty pieces, so that few counts compile anew
+    columns = dict(plan.hyperparameters), 1 / plan.batch_size
+    columns, inverse = jax.tree.map(lambda values: np.pad(values, (0, spare), mode="edge"), columns)
+    arguments = problem, optimizer.replace(**columns), inverse, np.pad(steps, (0, spare)), levels
+    return evaluate(_of_any_length, *arguments, dtype=dtype)[: plan.pieces + 1]
 
 
 _differentiable = jax.jit(risks_of_pieces, static_argnames="levels")
