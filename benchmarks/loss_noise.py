@@ -1,64 +1,57 @@
-"""Noise that follows the loss: first passages of random cells against every update, and what a cell of 100 groups costs."""
+"""First passages of random cells under noise that follows the loss against brute force, and what a cell costs."""
 
 import sys
-import time
 
 import numpy as np
-from common import quick, report
+from common import HERE, quick, report, spent
 
 import nqmjax as nq
 
-HORIZON = 20_000
-CELLS = 250
-GROUPS = 100
-METHODS = {
-    "SGD": lambda rate, momentum: nq.SGD(20 * rate),
-    "HeavyBall": lambda rate, momentum: nq.HeavyBall(rate, momentum),
-    "Nesterov": lambda rate, momentum: nq.Nesterov(rate, momentum),
-    "Averaged HeavyBall": lambda rate, momentum: nq.Averaged(nq.HeavyBall(rate, momentum), momentum),
-}
+sys.path.insert(0, str(HERE.parent / "tests"))
+import helpers
+
+SEEDS = 20
+HORIZON = 5000
+TARGET = 0.05
+BATCHES = 4.0 ** np.arange(1, 9)
 
 
 def main() -> None:
-    small = quick("noise that follows the loss")
-    rows = [row(name, 5 if small else CELLS) for name in METHODS]
-    report("loss_noise", f"nqmjax.risk_curve, {HORIZON:,} updates", rows, keep=not small)
-    sys.exit(any(row["mismatches"] for row in rows))
+    small = quick(__doc__.splitlines()[0])
+    rows, total = [], helpers.Tally()
+    for name in helpers.LOSS_NOISE:
+        tally = helpers.Tally()
+        for seed in range(1 if small else SEEDS):
+            tally += helpers.compare_loss_noise(name, seed, horizon=HORIZON)
+        print(name, tally, flush=True)
+        rows.append(row(name, tally) | {"ms a cell of 100 groups": cost(name, 4 if small else 16)})
+        total += tally
+    report("loss_noise", f"the recursion of second moments in NumPy, {HORIZON:,} updates", rows, keep=not small)
+    sys.exit(bool(total.mismatches))
 
 
-def row(name, cells):
-    """Random cells of one optimizer, ten problems of them: the updates that the search finds against those of the curve."""
-    rng, tally, milliseconds = np.random.default_rng(list(map(ord, name))), np.zeros(4, int), []
-    for _ in range(max(1, cells // 25)):
-        problem = random_problem(rng)
-        optimizer = METHODS[name](10 ** rng.uniform(-3, -0.3, 25), 1 - 10 ** rng.uniform(-2.5, -0.2, 25))
-        batch = np.clip(nq.noise_edge(problem, optimizer) * 10 ** rng.uniform(-0.1, 3, 25), 1, 1e12)
-        excess = float(problem.initial_risk - problem.irreducible) * 10 ** rng.uniform(-3, 0.1, 25)
-        target = problem.irreducible + excess
-        nq.steps_to_target(problem, optimizer, batch, target)
-        start = time.process_time()
-        found = nq.steps_to_target(problem, optimizer, batch, target)
-        milliseconds.append(1e3 * (time.process_time() - start) / 25)
-        curve = nq.risk_curve(problem, optimizer, batch, HORIZON)
-        below = curve <= target[:, None]
-        first = np.where(below.any(1), below.argmax(1), np.inf)
-        wrong = np.where(np.isfinite(first), found.steps != first, found.steps <= HORIZON)
-        tally += [25, np.isfinite(first).sum(), (curve[:, 1:] > curve[:, :-1]).any(1).sum(), wrong.sum()]
-    counts = dict(zip(["cells", "reached", "rising in between", "mismatches"], tally.tolist(), strict=True))
-    return {"optimizer": name, **counts, "ms a cell": round(float(np.median(milliseconds)), 2)}
+def row(name, tally):
+    """One line of the table."""
+    counts = {"cells": tally.cells, "reached": tally.reached, "oscillating": tally.oscillating}
+    return {"optimizer": name} | counts | {"ties": int(tally.ties), "mismatches": len(tally.mismatches)}
 
 
-def random_problem(rng):
-    """A power law with noise that follows the loss, and more or less noise and loss that stay."""
-    stays = rng.random() < 0.5
-    problem = nq.power_law(
-        10_000,
-        exponent=rng.uniform(0.8, 1.4),
-        noise=10 ** rng.uniform(-2, 0) if stays else 0.0,
-        irreducible=10 ** rng.uniform(-3, -1) if rng.random() < 0.5 else 0.0,
-        loss_noise=10 ** rng.uniform(-0.5, 0.5),
-    )
-    return problem.quantize(GROUPS)
+def cost(name, rates):
+    """Processor time of one cell in milliseconds, over rates and batch sizes; compiled before."""
+    problem = nq.power_law(10_000, noise=0.0, loss_noise=1.0).quantize(100)
+    settings = {
+        "HeavyBall": {"momentum": 0.9},
+        "Nesterov": {"momentum": 0.9},
+        "Averaged HeavyBall": {"momentum": 0.9, "decay": 0.99},
+    }
+    optimizer = helpers.ALL[name](np.random.default_rng(0), np.logspace(-2, 0, rates)).replace(**settings.get(name, {}))
+    optimizer = optimizer.replace(learning_rate=np.logspace(-2, 0, rates) * (1 - getattr(optimizer, "momentum", 0.0)))
+
+    def cells():
+        return nq.sweep(problem, optimizer, BATCHES, TARGET, progress=False)
+
+    cells()
+    return 1000 * spent(cells)[0] / (rates * len(BATCHES))
 
 
 if __name__ == "__main__":
