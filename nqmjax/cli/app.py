@@ -61,7 +61,7 @@ app = App(
 
 COMMANDS = {
     "scaling": "Tuned updates to a target loss against batch size, for several optimizers.",
-    "figure": "A figure of Zhang et al. 2019, computed exactly.",
+    "figure": "A figure of Zhang et al. 2019 or another paper, computed exactly.",
     "sweep": "Exact updates to a target loss over a grid of hyperparameters and batch sizes.",
     "schedule compare": "Cosine, linear or WSD? Final loss of schedule families, each at its best.",
     "schedule optimize": "The best possible plan, piece by piece.",

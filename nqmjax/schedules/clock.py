@@ -89,7 +89,7 @@ def best_plan_in_time(
     >>> best.plan.batch_size.round(), round(best.seconds, 6)
     (array([  93.,  839., 1642., 1238.]), 20.0)
     """
-    check_run(problem, optimizer, 1.0)
+    check_run(problem, optimizer, 1.0, asked="best_plan_in_time")
     _check_time(time)
     pieces, cap = whole("pieces", pieces), chosen_cap(problem, optimizer, max_learning_rate)
     step = time.fixed + time.per_example
@@ -158,7 +158,7 @@ def fastest_plan(
     >>> fast.risk <= 0.05, round(fast.seconds, 2)
     (True, 0.85)
     """
-    check_run(problem, optimizer, 1.0)
+    check_run(problem, optimizer, 1.0, asked="fastest_plan")
     check_loss(target)
     scalar("target", target)
     low_risk, high_risk = float(problem.irreducible), float(problem.initial_risk)

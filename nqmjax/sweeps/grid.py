@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from nqmjax._tools import check_target, numeric, require
 from nqmjax.dynamics import check_run
-from nqmjax.optimizers import Optimizer, hyperparameters, provenance
+from nqmjax.optimizers import MeanFieldOptimizer, Optimizer, hyperparameters, provenance
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.sweeps.labels import with_units
 from nqmjax.sweeps.lanes import check_search, search_lanes
@@ -47,7 +47,8 @@ def sweep(
     Returns:
       `xarray.Dataset` with the dimensions batch_size, target if it is an array, then the hyperparameters in the order
       of the optimizer's arguments; variables `steps` (inf where not reached), `status` (see `Status`) and
-      `effective_learning_rate`. Hyperparameters that are numbers are coordinates too.
+      `effective_learning_rate`, and where updates rest on norms `participation`. Hyperparameters that are numbers are
+      coordinates too.
 
     Raises:
       ValueError: an argument is out of its range or has more than one dimension.
@@ -61,9 +62,9 @@ def sweep(
 
     Source: Zhang et al. 2019, section 3.7.1.
     """
-    check_run(problem, optimizer, batch_size, closures=True, periodic=True)
+    check_run(problem, optimizer, batch_size, closures=True, periodic=True, loss_noise=True, asked="sweep")
     check_target(target)
-    check_search(optimizer, max_steps, rule, dtype)
+    check_search(problem, optimizer, max_steps, rule, dtype)
     names = hyperparameters(optimizer)
     axes = {"batch_size": numeric("batch_size", batch_size), "target": numeric("target", target)}
     axes |= {name: numeric(name, value) for name, value in names.items()}
@@ -95,7 +96,8 @@ def sweep(
         coords=axes_to_coordinates(axes),
         attrs={"title": "updates to a target loss", **provenance(problem, optimizer), "rule": rule, "max_steps": max_steps},
     )
-    return with_units(table)
+    fewest = optimizer.participation(problem, axes["batch_size"]) if isinstance(optimizer, MeanFieldOptimizer) else None
+    return with_units(table if fewest is None else table.assign(participation=("batch_size", fewest)))
 
 
 def axes_to_coordinates(axes: dict[str, np.ndarray]) -> dict[str, Any]:
