@@ -128,7 +128,11 @@ def _choose_cache(words: Sequence[str]) -> None:
 def _as_before(words: Sequence[str]) -> Sequence[str]:
     """`transfer` without a table of runs and without a noise scale is `schedule transfer`, which once had its name."""
     measured = ("--noise-scale", "--critical-batch-size", "--help", "-h")
-    names = [word for before, word in itertools.pairwise(words) if before not in ("--plan", "--spectrum", "--output", "-o")]
+    names = [
+        word
+        for before, word in itertools.pairwise(words)
+        if before not in ("--plan", "--spectrum", "--problem", "--output", "-o")
+    ]
     tables = [word for word in names if word.lower().endswith((".csv", ".tsv", ".txt")) and not word.startswith("-")]
     here = bool(tables) or any(word.split("=")[0] in measured for word in names)
     return words if here or list(words[:1]) != ["transfer"] else ["schedule", *words]

@@ -21,6 +21,7 @@ QUESTION, PROBLEM, METHOD, OUTPUT = (
 LINEAR = "sgd, heavy_ball, nesterov, qhm; with ema_ in front, averaged"
 CLOSURES = "adam, adamw, rmsprop, sign, lion, adam_rotated, normalized_sgd, clipped_sgd, lars, lamb"
 OUTPUT_NAMES = ("--output", "-o")
+SPECTRUM = ("--spectrum", "--problem")
 
 
 def number(_: Any, tokens: Sequence[Token]) -> float:
@@ -71,7 +72,12 @@ class ProblemOptions:
         Parameter(group=PROBLEM, converter=number, help="Decay of the power law, h_i = i^-exponent. [default: 1]"),
     ] = None
     spectrum: Annotated[
-        Path | None, Parameter(group=PROBLEM, help="File with a measured spectrum instead; see scaling --help.")
+        Path | None,
+        Parameter(
+            name=SPECTRUM,
+            group=PROBLEM,
+            help="File with a measured spectrum instead, see scaling --help; or with a problem that transfer --fit fitted.",
+        ),
     ] = None
     irreducible: Annotated[float, Parameter(group=PROBLEM, converter=loss, help="Loss at the optimum.")] = 0.0
     loss_noise: Annotated[

@@ -11,7 +11,7 @@ from nqmjax import figures
 from nqmjax import scaling as curves
 from nqmjax.cli import reports
 from nqmjax.cli.numbers import parse_assignments, parse_names, parse_numbers
-from nqmjax.cli.options import OUTPUT, PROBLEM, QUESTION, Force, Output, ProblemOptions, Whole, Words, loss, number
+from nqmjax.cli.options import OUTPUT, PROBLEM, QUESTION, SPECTRUM, Force, Output, ProblemOptions, Whole, Words, loss, number
 from nqmjax.cli.outputs import pair, watched, write_pair
 from nqmjax.cli.reports import with_command
 
@@ -73,7 +73,12 @@ class ScalingProblem(ProblemOptions):
         Parameter(group=PROBLEM, converter=number, help="Decay of the power law, curvature h_i = i^-exponent. [default: 1]"),
     ] = None
     spectrum: Annotated[
-        Path | None, Parameter(group=PROBLEM, help="File with a measured spectrum in place of the power law.")
+        Path | None,
+        Parameter(
+            name=SPECTRUM,
+            group=PROBLEM,
+            help="File with a measured spectrum in place of the power law, or with a problem that transfer --fit fitted.",
+        ),
     ] = None
     bins: Annotated[
         Whole,
