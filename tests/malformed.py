@@ -325,6 +325,8 @@ SINGLE = {
     "figure 1 -o there.png": ["there.png", "--force"],
     "figure 1 -o folder.png": ["folder.png", "directory"],
     "sweep": ["SPEC"],
+    "sweep grid.toml --devices gpu:9": ["--devices is 'gpu:9'", "no such device"],
+    f"{SCALING} --devices abacus": ["--devices is 'abacus'", "cpu:0"],
     "sweep none.toml": ["none.toml", "no such file"],
     "sweep folder.toml": ["folder.toml"],
     "sweep word.csv": ["word.csv"],

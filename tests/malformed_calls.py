@@ -29,6 +29,7 @@ ON_PROBLEM = {"problem": (PROBLEM, THING), "optimizer": (METHOD, THING)}
 BATCH = {"batch_size": (4, [*NUMBER, 0.5, 0, -1, math.inf])}
 STEPS = {"steps": (10, COUNT)}
 DTYPE = {"dtype": ("float64", WORD)}
+DEVICES = {"devices": (None, ["nonsense", "cpu:99", 3, [], [None]])}
 FAMILY = {"family": ("cosine", WORD)}
 CAP = {"max_learning_rate": (1.0, ["a", math.nan, -1.0, 0.0, RAGGED])}
 OVER = {"over": (("learning_rate",), [["speed"], 3])}
@@ -126,14 +127,19 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
     ),
     "sweep": (
         nq.sweep,
-        ON_PROBLEM | BATCH | {"target": (0.1, [*NUMBER, [[0.1]]]), "max_steps": (9, COUNT), "rule": ("first", WORD)} | DTYPE,
+        ON_PROBLEM
+        | BATCH
+        | {"target": (0.1, [*NUMBER, [[0.1]]]), "max_steps": (9, COUNT), "rule": ("first", WORD)}
+        | DTYPE
+        | DEVICES,
     ),
     "tune": (
         nq.tune,
         {"problem": (PROBLEM, THING), "template": (METHOD, THING)}
         | BATCH
         | {"target": (0.1, POSITIVE), "fixed": ((), [["momentun"], ["learning_rate"]]), "max_steps": (9, COUNT)}
-        | DTYPE,
+        | DTYPE
+        | DEVICES,
     ),
     "Plan": (
         nq.Plan,
@@ -348,7 +354,8 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "target": (0.1, POSITIVE),
             "optimizers": (["sgd"], [["nonsense"], "sgd", [], 3]),
             "powers": ([0.0], [["a"], [2.0], [], 3]),
-        },
+        }
+        | DEVICES,
     ),
     "scaling.recipes": (
         nq.scaling.recipes,

@@ -53,6 +53,16 @@ Count = Annotated[int | None, Parameter(group=QUESTION, converter=whole)]
 Number = Annotated[float | None, Parameter(group=QUESTION, converter=number)]
 Loss = Annotated[float | None, Parameter(group=QUESTION, converter=loss)]
 Force = Annotated[bool, Parameter(group=OUTPUT, negative=(), show_default=False, help="Replace files that exist.")]
+Devices = Annotated[
+    tuple[str, ...],
+    Parameter(
+        group=Group("Machine", sort_key=4),
+        consume_multiple=True,
+        negative=(),
+        show_default=lambda _: "all devices of the kind that JAX prefers",
+        help="Where to compute: gpu, cpu:0, ...",
+    ),
+]
 Output = Annotated[Path | None, Parameter(name=OUTPUT_NAMES, group=OUTPUT)]
 
 

@@ -1,18 +1,19 @@
 """Steps to target over grids of hyperparameters, batch sizes and targets, as one labelled table."""
 
-import math
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax._tools import check_target, numeric, require
+from nqmjax._tools import check_target, require
 from nqmjax.dynamics import check_run
-from nqmjax.optimizers import Optimizer, hyperparameters, provenance
+from nqmjax.optimizers import Optimizer
 from nqmjax.problem import NoisyQuadratic
+from nqmjax.sweeps.cells import dims_of, grid_of
+from nqmjax.sweeps.devices import local_devices
 from nqmjax.sweeps.labels import with_units
-from nqmjax.sweeps.lanes import check_search, search_lanes
+from nqmjax.sweeps.lanes import check_search
 from nqmjax.target import MAX_STEPS
 
 MOST_CELLS = 10**9
@@ -28,10 +29,12 @@ def sweep(
     rule: str = "first",
     dtype: Any = "float64",
     progress: bool = True,
+    *,
+    devices: Any = None,
 ) -> xr.Dataset:
     """Exact steps to target over the outer product of batch sizes and of all hyperparameters that are 1-D arrays.
 
-    The search is compiled once whatever the values, and runs in chunks on all cores: memory does not grow with the
+    The search is compiled once whatever the values, and runs in chunks on all devices: memory does not grow with the
     size of the grid beyond the table itself.
 
     Args:
@@ -43,6 +46,7 @@ def sweep(
       rule: "first" or "stays", see `steps_to_target`.
       dtype: "float64" or "float32".
       progress: show a bar when the run takes longer than two seconds.
+      devices: where to compute: names such as "gpu" or "cpu:0", or a list of them; None is all devices of this process.
 
     Returns:
       `xarray.Dataset` with the dimensions batch_size, target if it is an array, then the hyperparameters in the order
@@ -64,36 +68,16 @@ def sweep(
     check_run(problem, optimizer, batch_size, closures=True, periodic=True)
     check_target(target)
     check_search(optimizer, max_steps, rule, dtype)
-    names = hyperparameters(optimizer)
-    axes = {"batch_size": numeric("batch_size", batch_size), "target": numeric("target", target)}
-    axes |= {name: numeric(name, value) for name, value in names.items()}
-    for name, values in axes.items():
-        require(values.ndim <= 1 and values.size > 0, f"the shape of {name}", values.shape, "give a number or a 1-D array")
-    axes["batch_size"] = np.atleast_1d(axes["batch_size"])
-
-    swept = {name: values for name, values in axes.items() if values.ndim == 1}
-    lanes = {name: values for name, values in swept.items() if name != "batch_size"}
-    size = math.prod(len(values) for values in lanes.values())
-    cells = size * axes["batch_size"].size
-    require(cells <= MOST_CELLS, "the number of cells", f"{cells:,}", f"give at most {MOST_CELLS:,}, or sweep in parts")
-    grid = np.meshgrid(*lanes.values(), indexing="ij")
-    column = {name: np.broadcast_to(values, size) for name, values in axes.items() if values.ndim == 0}
-    column |= {name: values.ravel() for name, values in zip(lanes, grid, strict=True)}
-    settings = optimizer.replace(**{name: column[name] for name in names})
-    batches = np.broadcast_to(axes["batch_size"], (size, axes["batch_size"].size))
-    with tqdm(total=batches.size, desc="sweep", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
-        found = search_lanes(problem, settings, batches, column["target"], max_steps, rule, dtype, bar)
-
-    shape = [len(values) for values in lanes.values()]
-    effective = np.broadcast_to(np.asarray(settings.effective_learning_rate, dtype=float), size).reshape(shape)
+    places = local_devices(devices)
+    grid = grid_of(problem, optimizer, batch_size, target, max_steps, rule, dtype)
+    remedy = f"give at most {MOST_CELLS:,}, a store, or sweep in parts"
+    require(grid.size <= MOST_CELLS, "the number of cells", f"{grid.size:,}", remedy)
+    with tqdm(total=grid.size, desc="sweep", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
+        found = grid.search(progress=bar, devices=places)
     table = xr.Dataset(
-        {
-            "steps": (tuple(swept), found.steps.T.reshape(-1, *shape)),
-            "status": (tuple(swept), found.status.T.reshape(-1, *shape)),
-            "effective_learning_rate": (tuple(lanes), effective),
-        },
-        coords=axes_to_coordinates(axes),
-        attrs={"title": "updates to a target loss", **provenance(problem, optimizer), "rule": rule, "max_steps": max_steps},
+        {name: (dims_of(name, grid.dims), found[name]) for name in ("steps", "status", "effective_learning_rate")},
+        coords=axes_to_coordinates(grid.axes),
+        attrs=grid.attributes,
     )
     return with_units(table)
 

@@ -7,7 +7,7 @@ from cyclopts import App
 from nqmjax import sweeps
 from nqmjax._tools import check_choice
 from nqmjax.cli import reports
-from nqmjax.cli.options import Force, Output
+from nqmjax.cli.options import Devices, Force, Output
 from nqmjax.cli.outputs import check_outputs, unused, watched, write_table
 from nqmjax.cli.reports import with_command
 
@@ -56,6 +56,7 @@ def run(
     *,
     output: Output = None,
     force: Force = False,
+    devices: Devices = (),
 ) -> None:
     """Exact updates to a target loss over a grid of hyperparameters and batch sizes.
 
@@ -72,5 +73,5 @@ def run(
     problem, optimizer, question = read_spec(spec)
     path = output or Path(f"{unused(spec.stem, force, '.nc')}.nc")
     check_outputs([path], force, spec)
-    table = with_command(sweeps.sweep(problem, optimizer, **question, progress=watched()))
+    table = with_command(sweeps.sweep(problem, optimizer, **question, progress=watched(), devices=devices or None))
     write_table(table, path, force, reports.sweep_report(table))
