@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import optax
+import xarray as xr
 from made_models import made_model
 
 import nqmjax as nq
@@ -16,6 +17,9 @@ MANY = nq.runs.make(np.geomspace(1e6, 8e6, 8), [64, 128] * 4, [2000, 1000, 500, 
 MODEL = made_model("chinchilla")
 CURVE = ([1.0, 4.0, 16.0, 64.0], [100.0, 30.0, 20.0, 18.0])
 
+TABLE = xr.Dataset(
+    {name: ("batch_size", [9.0]) for name in ("steps", "status", "effective_learning_rate")}, {"batch_size": [4]}
+)
 RAGGED = [[1.0], [1.0, 2.0]]
 THING = [None, "a", 3.0, [1, 2], math.nan]
 """In the place of an object of nqmjax."""
@@ -131,8 +135,12 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
         | BATCH
         | {"target": (0.1, [*NUMBER, [[0.1]]]), "max_steps": (9, COUNT), "rule": ("first", WORD)}
         | DTYPE
-        | DEVICES,
+        | DEVICES
+        | {"store": (None, [*PATH[1:], "grid.nc"]), "chunk": (None, [*COUNT[1:], 0])},
     ),
+    "sweeps.open_store": (nq.sweeps.open_store, {"path": ("none.zarr", [*PATH, "none.zarr"])}),
+    "sweeps.check_store": (nq.sweeps.check_store, {"path": ("none.zarr", [*PATH, "none.zarr"])}),
+    "sweeps.best_cells": (nq.sweeps.best_cells, {"table": (TABLE, [*THING, "none.zarr"]), "keep": ("batch_size", WORD)}),
     "tune": (
         nq.tune,
         {"problem": (PROBLEM, THING), "template": (METHOD, THING)}
@@ -441,6 +449,7 @@ UNCHECKED = {
     "StepsToTarget": "a result",
     "Status": "an enumeration",
     "measure.Measurement": "a result",
+    "sweeps.StoreCheck": "a result",
     "runs.RunSettings": "built by run_settings",
     "runs.Runs": "built by make and read",
     "runs.RunModel": "a result",

@@ -13,6 +13,9 @@ from nqmjax.optimizers import Optimizer, hyperparameters, provenance
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.sweeps.lanes import search_lanes
 
+VARIABLES = ["steps", "status", "effective_learning_rate"]
+"""The arrays of the table."""
+
 Block = Mapping[str, slice]
 """A part of the grid: slices by axis; an axis that is not named is whole."""
 

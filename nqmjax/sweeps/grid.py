@@ -1,5 +1,6 @@
 """Steps to target over grids of hyperparameters, batch sizes and targets, as one labelled table."""
 
+import os
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from nqmjax._tools import check_target, require
 from nqmjax.dynamics import check_run
 from nqmjax.optimizers import Optimizer
 from nqmjax.problem import NoisyQuadratic
-from nqmjax.sweeps.cells import dims_of, grid_of
+from nqmjax.sweeps.cells import VARIABLES, dims_of, grid_of
 from nqmjax.sweeps.devices import local_devices
+from nqmjax.sweeps.filling import fill_store
 from nqmjax.sweeps.labels import with_units
 from nqmjax.sweeps.lanes import check_search
 from nqmjax.target import MAX_STEPS
@@ -31,6 +33,8 @@ def sweep(
     progress: bool = True,
     *,
     devices: Any = None,
+    store: str | os.PathLike | None = None,
+    chunk: int | None = None,
 ) -> xr.Dataset:
     """Exact steps to target over the outer product of batch sizes and of all hyperparameters that are 1-D arrays.
 
@@ -47,14 +51,21 @@ def sweep(
       dtype: "float64" or "float32".
       progress: show a bar when the run takes longer than two seconds.
       devices: where to compute: names such as "gpu" or "cpu:0", or a list of them; None is all devices of this process.
+      store: a directory `NAME.zarr` that gets the table chunk by chunk, so that it may be larger than memory, outlasts the
+        process, and grows by several processes at once. The same call goes on where another has ended; a store that
+        holds another sweep is refused.
+      chunk: cells of a chunk of a new store, about; None is what takes seconds.
 
     Returns:
       `xarray.Dataset` with the dimensions batch_size, target if it is an array, then the hyperparameters in the order
       of the optimizer's arguments; variables `steps` (inf where not reached), `status` (see `Status`) and
-      `effective_learning_rate`. Hyperparameters that are numbers are coordinates too.
+      `effective_learning_rate`. Hyperparameters that are numbers are coordinates too. With a store, its table, see
+      `open_store`.
 
     Raises:
-      ValueError: an argument is out of its range or has more than one dimension.
+      ValueError: an argument is out of its range or has more than one dimension; or `store` is no store, holds another sweep,
+        or cannot be written.
+      OSError: the disk is full, or fails; what is finished stays in the store.
 
     >>> from nqmjax import HeavyBall, power_law
     >>> grid = sweep(power_law(100), HeavyBall([0.1, 0.2, 0.4], [0.0, 0.9]), [64, 256, 1024, 4096], target=0.01)
@@ -70,12 +81,15 @@ def sweep(
     check_search(optimizer, max_steps, rule, dtype)
     places = local_devices(devices)
     grid = grid_of(problem, optimizer, batch_size, target, max_steps, rule, dtype)
+    if store is not None:
+        return fill_store(grid, store, chunk, places, progress)
+    require(chunk is None, "chunk", chunk, "only a store has chunks; give store too")
     remedy = f"give at most {MOST_CELLS:,}, a store, or sweep in parts"
     require(grid.size <= MOST_CELLS, "the number of cells", f"{grid.size:,}", remedy)
     with tqdm(total=grid.size, desc="sweep", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
         found = grid.search(progress=bar, devices=places)
     table = xr.Dataset(
-        {name: (dims_of(name, grid.dims), found[name]) for name in ("steps", "status", "effective_learning_rate")},
+        {name: (dims_of(name, grid.dims), found[name]) for name in VARIABLES},
         coords=axes_to_coordinates(grid.axes),
         attrs=grid.attributes,
     )

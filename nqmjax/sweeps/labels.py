@@ -35,6 +35,8 @@ def units_of(name: str, unfinished: bool = False) -> dict[str, Any]:
     units: dict[str, Any] = {"units": UNITS.get(name, "1")}
     if name == "status":
         codes = {int(code): code.name.lower() for code in Status}
-        codes = {UNFINISHED: "unfinished", **codes} if unfinished else codes
+        if unfinished:
+            codes = {UNFINISHED: "unfinished", **codes}
+            units["units"] = f"{UNFINISHED} unfinished, {units['units']}"
         units |= {"flag_values": list(codes), "flag_meanings": " ".join(codes.values())}
     return units
