@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from nqmjax.optimizers import LinearOptimizer, Optimizer
     from nqmjax.problem import NoisyQuadratic
 
-QUESTION, PROBLEM, METHOD, OUTPUT = (
-    Group(name, sort_key=key) for key, name in enumerate(["Question", "Problem", "Optimizer", "Output"])
+QUESTION, PROBLEM, METHOD, OUTPUT, MACHINE = (
+    Group(name, sort_key=key) for key, name in enumerate(["Question", "Problem", "Optimizer", "Output", "Machine"])
 )
 LINEAR = "sgd, heavy_ball, nesterov, qhm; with ema_ in front, averaged"
 OUTPUT_NAMES = ("--output", "-o")
@@ -56,7 +56,7 @@ Force = Annotated[bool, Parameter(group=OUTPUT, negative=(), show_default=False,
 Devices = Annotated[
     tuple[str, ...],
     Parameter(
-        group=Group("Machine", sort_key=4),
+        group=MACHINE,
         consume_multiple=True,
         negative=(),
         show_default=lambda _: "all devices of the kind that JAX prefers",

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from nqmjax._tools import require, whole
 from nqmjax.optimizers import MeanFieldOptimizer
 from nqmjax.sweeps.cells import Grid
+from nqmjax.sweeps.cluster import cluster_for, on_cluster
 from nqmjax.sweeps.devices import Workers
 from nqmjax.sweeps.lanes import CHUNK as LANES
 from nqmjax.sweeps.store import Store, Writer, open_store, store_path, zarr_for
@@ -31,26 +32,35 @@ CELLS, CELLS_BY_CLOSURE = 2**16, 2**10
 MOST_CHUNKS = 10**7
 
 
-def fill_store(grid: Grid, path: Any, chunk: Any, devices: list[Any], progress: bool) -> xr.Dataset:
+def fill_store(grid: Grid, path: Any, chunk: Any, devices: Any, client: Any, progress: bool) -> xr.Dataset:
     """The table of a grid in a store, which is made, or gone on with, until nothing is missing."""
     path = store_path(path)
-    with _failing_disk(path):
-        writer = _writer(grid, path, chunk)
-        store = writer.store
-        missing = [number for number in range(len(store)) if not store.has(number)]
-        if missing:
-            _check_writable(path)
-            done = grid.size - sum(store.cells(number) for number in missing)
-            with tqdm(
-                total=grid.size, initial=done, desc="sweep", unit=" cells", delay=2, disable=not progress, leave=False
-            ) as bar:
-                _compute(grid, writer, _order(missing), Workers(devices), bar)
+    store = _existing(path, grid, chunk) if _is_there(path) else _new(path, grid, chunk)
+    if store.missing():
+        with _failing_disk(path), contextlib.nullcontext() if client is None else cluster_for(client, grid) as workers:
+            _check_writable(path if _is_there(path) else path.parent)
+            if not _is_there(path):
+                Writer(grid, store).create()
+            store = _existing(path, grid, chunk)  # another process may have made it, or more of it
+            _fill(grid, Writer(grid, store), devices, workers, progress)
     return open_store(path)
 
 
-def _compute(grid: Grid, writer: Writer, numbers: list[int], workers: Workers, bar: tqdm) -> None:
-    """Compute chunks, and write each as soon as it is there."""
-    store = writer.store
+def _fill(grid: Grid, writer: Writer, devices: Any, workers: Any, progress: bool) -> None:
+    """Compute what is missing, with a bar."""
+    missing = writer.store.missing()
+    done = grid.size - sum(writer.store.cells(number) for number in missing)
+    look = {"desc": "sweep", "unit": " cells", "delay": 2, "disable": not progress, "leave": False}
+    with tqdm(total=grid.size, initial=done, **look) as bar:
+        if workers is None:
+            _on_devices(devices, grid, writer, _order(missing), bar)
+        else:
+            on_cluster(workers, grid, writer, _order(missing), bar)
+
+
+def _on_devices(devices: Any, grid: Grid, writer: Writer, numbers: list[int], bar: tqdm) -> None:
+    """Compute chunks on devices of this process, and write each as soon as it is there."""
+    store, workers = writer.store, Workers(devices)
 
     def make(number: int) -> int:
         if not store.has(number):
@@ -79,21 +89,33 @@ def _order(numbers: list[int]) -> list[int]:
     return mixed[np.argsort(others, kind="stable")].tolist()
 
 
-def _writer(grid: Grid, path: Path, chunk: Any) -> Writer:
-    """What writes into the store at `path`, which is there afterwards and holds this grid."""
+def _is_there(path: Path) -> bool:
+    """Whether something is at the path, which should be a store; an empty directory is nothing."""
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
+def _existing(path: Path, grid: Grid, chunk: Any) -> Store:
+    """The store at the path, which must hold this grid."""
     zarr_for(path)
-    there = path.exists() and (not path.is_dir() or any(path.iterdir()))
-    shape = None if chunk is None else _chunk_shape(grid, whole("chunk", chunk))
-    if not there:
-        shape = shape or _chunk_shape(grid, _usual_cells(grid))
-        _check_count(path, grid, shape)
-        _check_writable(path.parent)
-        Writer(grid, Store(path, grid.dims, grid.shape, shape)).create()
     check_same(path, grid)
     store = Store.at(path)
+    asked = store.chunk if chunk is None else _chunk_shape(grid, whole("chunk", chunk))
     told = " x ".join(map(str, store.chunk))
-    require(shape in (None, store.chunk), "chunk", chunk, f"the store's chunks have {told} cells; leave it out")
-    return Writer(grid, store)
+    require(asked == store.chunk, "chunk", chunk, f"the store's chunks have {told} cells; leave it out")
+    return store
+
+
+def _new(path: Path, grid: Grid, chunk: Any) -> Store:
+    """The store to be made."""
+    zarr_for(path)
+    shape = _chunk_shape(grid, _usual_cells(grid) if chunk is None else whole("chunk", chunk))
+    store = Store(path, grid.dims, grid.shape, shape)
+    remedy = (
+        f"the store {path.name} would have {len(store):,} of them; give at least {2 * -(-grid.size // MOST_CHUNKS):,} cells"
+    )
+    require(len(store) <= MOST_CHUNKS, "chunk", math.prod(shape), remedy)
+    _check_writable(path.parent)
+    return store
 
 
 def _usual_cells(grid: Grid) -> int:
@@ -118,13 +140,6 @@ def _chunk_shape(grid: Grid, cells: int) -> tuple[int, ...]:
         chunk[axis] = math.ceil(size / parts)
         room //= chunk[axis]
     return tuple(chunk.values())
-
-
-def _check_count(path: Path, grid: Grid, chunk: tuple[int, ...]) -> None:
-    count = math.prod(-(-size // part) for size, part in zip(grid.shape, chunk, strict=True))
-    least = -(-grid.size // MOST_CHUNKS)
-    remedy = f"the store {path.name} would have {count:,} of them; give at least {2 * least:,} cells"
-    require(count <= MOST_CHUNKS, "chunk", math.prod(chunk), remedy)
 
 
 def _check_writable(folder: Path) -> None:

@@ -35,6 +35,7 @@ def sweep(
     devices: Any = None,
     store: str | os.PathLike | None = None,
     chunk: int | None = None,
+    client: Any = None,
 ) -> xr.Dataset:
     """Exact steps to target over the outer product of batch sizes and of all hyperparameters that are 1-D arrays.
 
@@ -55,6 +56,8 @@ def sweep(
         process, and grows by several processes at once. The same call goes on where another has ended; a store that
         holds another sweep is refused.
       chunk: cells of a chunk of a new store, about; None is what takes seconds.
+      client: a Dask client, or the address of a scheduler, whose workers compute the chunks of the store in place of this
+        process.
 
     Returns:
       `xarray.Dataset` with the dimensions batch_size, target if it is an array, then the hyperparameters in the order
@@ -64,7 +67,7 @@ def sweep(
 
     Raises:
       ValueError: an argument is out of its range or has more than one dimension; or `store` is no store, holds another sweep,
-        or cannot be written.
+        or cannot be written; or the scheduler does not answer, or its workers have other versions or no float64.
       OSError: the disk is full, or fails; what is finished stays in the store.
 
     >>> from nqmjax import HeavyBall, power_law
@@ -82,8 +85,10 @@ def sweep(
     places = local_devices(devices)
     grid = grid_of(problem, optimizer, batch_size, target, max_steps, rule, dtype)
     if store is not None:
-        return fill_store(grid, store, chunk, places, progress)
+        require(client is None or devices is None, "devices", devices, "workers have their own; leave it or client out")
+        return fill_store(grid, store, chunk, places, client, progress)
     require(chunk is None, "chunk", chunk, "only a store has chunks; give store too")
+    require(client is None, "client", client, "what workers compute goes into a store; give store too")
     remedy = f"give at most {MOST_CELLS:,}, a store, or sweep in parts"
     require(grid.size <= MOST_CELLS, "the number of cells", f"{grid.size:,}", remedy)
     with tqdm(total=grid.size, desc="sweep", unit=" cells", delay=2, disable=not progress, leave=False) as bar:

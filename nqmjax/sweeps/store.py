@@ -78,6 +78,10 @@ class Store:
         """Whether a chunk is complete."""
         return all(_size(path) for path in self.files(number).values())
 
+    def missing(self) -> list[int]:
+        """The numbers of the chunks that are still to come."""
+        return [number for number in range(len(self)) if not self.has(number)]
+
     def _place(self, number: int) -> tuple[int, ...]:
         return tuple(int(index) for index in np.unravel_index(number, self.counts)) if self.counts else ()
 

@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 from nqmjax import sweeps
 from nqmjax._tools import check_choice, require
 from nqmjax.cli import reports
-from nqmjax.cli.options import OUTPUT, Devices, Force, Output, whole
+from nqmjax.cli.options import MACHINE, OUTPUT, Devices, Force, Output, whole
 from nqmjax.cli.outputs import check_outputs, unused, watched, write_first, write_table
 from nqmjax.cli.reports import with_command
 
@@ -66,6 +66,7 @@ def run(
     store: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
     chunk: Annotated[int | None, Parameter(group=OUTPUT, converter=whole)] = None,
     devices: Devices = (),
+    scheduler: Annotated[str | None, Parameter(group=MACHINE)] = None,
 ) -> None:
     """Exact updates to a target loss over a grid of hyperparameters and batch sizes.
 
@@ -77,15 +78,17 @@ def run(
       force: Replace the file if it exists.
       store: Directory NAME.zarr for the table, in place of a file; it is made, or gone on with.
       chunk: Cells of a chunk of a new store, about. [default: seconds of work]
+      scheduler: Address of a Dask scheduler, tcp://host:8786, whose workers compute the store.
     """
     from nqmjax.cli.spec import read_spec
 
     check_choice("the suffix of output", ".nc" if output is None else output.suffix.lower(), [".nc"])
     require(store is None or output is None, "output", output, "a store holds the table itself; give one of the two")
     problem, optimizer, question = read_spec(spec)
+    require(scheduler is None or store is not None, "scheduler", scheduler, "what workers compute goes to --store; give it too")
     options: dict[str, Any] = {"progress": watched(), "devices": devices or None}
     if store is not None:
-        table = sweeps.sweep(problem, optimizer, **question, **options, store=store, chunk=chunk)
+        table = sweeps.sweep(problem, optimizer, **question, **options, store=store, chunk=chunk, client=scheduler)
         write_first(lambda: None, reports.sweep_report(with_command(table)), store)
         return
     require(chunk is None, "chunk", chunk, "only a store has chunks; give --store too")
