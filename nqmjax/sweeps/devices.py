@@ -21,8 +21,8 @@ def local_devices(devices: Any = None) -> list[Any]:
     """The devices meant: all of this process, or those that are named.
 
     Args:
-      devices: names such as "gpu", "cpu:0" or a list of them, devices of JAX, or None for the one that
-        `jax.default_device` names, else for all that this process has of the kind that JAX prefers.
+      devices: names such as "gpu", "cpu:0" (the first of its kind that this process has) or a list of them, devices of JAX, or
+        None for the one that `jax.default_device` names, else for all that this process has of the kind that JAX prefers.
 
     Raises:
       ValueError: there is no such device.
@@ -53,9 +53,10 @@ def _named(device: Any) -> list[Any]:
         return [device]
     platform, colon, number = device.partition(":") if isinstance(device, str) else ("", "", "")
     known = _of_platform(platform) if platform else []
-    found = [each for each in known if not colon or str(each.id) == number]
-    present = ", ".join(f"{each.platform}:{each.id}" for each in dict.fromkeys([*known, *jax.local_devices()]))
-    require(bool(found), "devices", shown(device), f"there is no such device; this process has {present}")
+    found = [each for place, each in enumerate(known) if not colon or str(place) == number]
+    names = [f"{each.platform}:{place}" for kind in (known, jax.local_devices()) for place, each in enumerate(kind)]
+    told = f"there is no such device; this process has {', '.join(dict.fromkeys(names))}"
+    require(bool(found), "devices", shown(device), told)
     return found
 
 

@@ -11,12 +11,12 @@ The statuses are written last, so that a chunk with statuses is complete. A cell
 
 import dataclasses
 import importlib.util
+import json
 import math
 import os
 import shutil
 import threading
 import uuid
-import warnings
 from pathlib import Path
 from typing import Any, Self
 
@@ -97,17 +97,16 @@ class Writer:
         memory = self._zarr.storage.MemoryStore(self._files)
         self._group = self._zarr.create_group(memory, zarr_format=3, attributes=attributes(grid))
         self._declare(grid)
-        with warnings.catch_warnings():  # others may ignore this part of the metadata; with it, xarray opens at once
-            warnings.filterwarnings("ignore", message="Consolidated metadata")
-            self._zarr.consolidate_metadata(memory)
 
     def create(self) -> None:
         """Make the store without chunks, whole or not at all; it may be there already, by another process."""
         path = self.store.path
         temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+        files = {name: data.to_bytes() for name, data in self._files.items()}
+        files[METADATA] = _consolidated(files)
         try:
-            for name, data in self._files.items():
-                write_durably(temporary / name, data.to_bytes())
+            for name, data in files.items():
+                write_durably(temporary / name, data)
             os.rename(temporary, path)
         except OSError:
             if not (path / METADATA).exists():
@@ -195,6 +194,15 @@ def zarr_for(path: Path) -> Any:
     import zarr.storage
 
     return zarr
+
+
+def _consolidated(files: dict[str, bytes]) -> bytes:
+    """The root's metadata with those of all arrays in them, which others may ignore, and with which xarray opens at once."""
+    root = json.loads(files[METADATA])
+    end = f"/{METADATA}"
+    inner = {name.removesuffix(end): json.loads(data) for name, data in sorted(files.items()) if name.endswith(end)}
+    root["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": inner}
+    return json.dumps(root, indent=2).encode()
 
 
 def _size(path: Path) -> int:

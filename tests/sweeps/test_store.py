@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 import nqmjax as nq
 from nqmjax._tools import writing
@@ -66,6 +67,9 @@ def test_a_store_holds_what_a_sweep_gives(memory, whole):
     np.testing.assert_array_equal(
         xr.open_zarr(whole, group="problem", chunks=None, consolidated=False).curvature, PROBLEM.curvature
     )
+    root = zarr.open_consolidated(whole)
+    assert sorted(root) == sorted(zarr.open_group(whole, mode="r", use_consolidated=False))
+    np.testing.assert_array_equal(root["problem"]["noise"][:], PROBLEM.noise)
     assert check_store(whole) == (9, 9, (), ())
     assert {
         "format",
