@@ -12,10 +12,10 @@ import numpy as np
 from common import quick, report
 
 WAYS = {
-    "in memory, two threads": "memory",
     "store, two threads": "threads",
-    "store, a second process joins": "processes",
     "store, two Dask workers": "dask",
+    "store, a second process joins": "processes",
+    "in memory, two threads": "memory",
 }
 
 
@@ -79,7 +79,7 @@ def main() -> None:
                 "of a worker": found[1]["worker"] or "",
             }
         )
-    base = rows[1]["microseconds of a core per further cell"]
+    base = rows[0]["microseconds of a core per further cell"]
     rows = [row | {"times one process": row["microseconds of a core per further cell"] / base} for row in rows]
     report("stores", "one process with two threads that writes a store", rows, keep=not small)
 

@@ -333,6 +333,7 @@ SINGLE = {
     "sweep grid.toml --store nowhere/x.zarr": ["nowhere", "make it first"],
     "sweep grid.toml --store x.zarr --chunk 0": ["--chunk is 0", "at least 1"],
     "sweep grid.toml --store x.zarr -o x.nc": ["--output is x.nc", "one of the two"],
+    "sweep grid.toml --store x.zarr --force": ["--force is given", "never replaced"],
     "sweep grid.toml --chunk 5": ["--chunk is 5", "--store"],
     "sweep grid.toml --scheduler tcp://x:1": ["--scheduler is tcp://x:1", "--store"],
     "sweep grid.toml --store x.zarr --scheduler nonsense": ["--scheduler is nonsense", "no address"],

@@ -120,8 +120,8 @@ def _new(path: Path, grid: Grid, chunk: Any) -> Store:
 
 def _usual_cells(grid: Grid) -> int:
     """Cells of a chunk unless it is said: a few dozen chunks at least, if each can fill a call of the search."""
-    most = CELLS_BY_CLOSURE if isinstance(grid.optimizer, MeanFieldOptimizer) else CELLS
-    return min(most, max(LANES * grid.axes["batch_size"].size, grid.size // 50))
+    full = min(LANES * grid.axes["batch_size"].size, CELLS)
+    return max(full, min(CELLS_BY_CLOSURE if isinstance(grid.optimizer, MeanFieldOptimizer) else CELLS, grid.size // 50))
 
 
 def _chunk_shape(grid: Grid, cells: int) -> tuple[int, ...]:

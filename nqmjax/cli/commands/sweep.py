@@ -84,6 +84,7 @@ def run(
 
     check_choice("the suffix of output", ".nc" if output is None else output.suffix.lower(), [".nc"])
     require(store is None or output is None, "output", output, "a store holds the table itself; give one of the two")
+    require(store is None or not force, "force", "given", "a store is gone on with, never replaced; leave it out")
     problem, optimizer, question = read_spec(spec)
     require(scheduler is None or store is not None, "scheduler", scheduler, "what workers compute goes to --store; give it too")
     options: dict[str, Any] = {"progress": watched(), "devices": devices or None}
