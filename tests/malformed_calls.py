@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import optax
+import xarray as xr
 from made_models import made_model
 
 import nqmjax as nq
@@ -16,6 +17,9 @@ MANY = nq.runs.make(np.geomspace(1e6, 8e6, 8), [64, 128] * 4, [2000, 1000, 500, 
 MODEL = made_model("chinchilla")
 CURVE = ([1.0, 4.0, 16.0, 64.0], [100.0, 30.0, 20.0, 18.0])
 
+TABLE = xr.Dataset(
+    {name: ("batch_size", [9.0]) for name in ("steps", "status", "effective_learning_rate")}, {"batch_size": [4]}
+)
 RAGGED = [[1.0], [1.0, 2.0]]
 THING = [None, "a", 3.0, [1, 2], math.nan]
 """In the place of an object of nqmjax."""
@@ -30,6 +34,7 @@ ON_PROBLEM = {"problem": (PROBLEM, THING), "optimizer": (METHOD, THING)}
 BATCH = {"batch_size": (4, [*NUMBER, 0.5, 0, -1, math.inf])}
 STEPS = {"steps": (10, COUNT)}
 DTYPE = {"dtype": ("float64", WORD)}
+DEVICES = {"devices": (None, ["nonsense", "cpu:99", 3, [], [None]])}
 FAMILY = {"family": ("cosine", WORD)}
 CAP = {"max_learning_rate": (1.0, ["a", math.nan, -1.0, 0.0, RAGGED])}
 OVER = {"over": (("learning_rate",), [["speed"], 3])}
@@ -153,14 +158,23 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
     ),
     "sweep": (
         nq.sweep,
-        ON_PROBLEM | BATCH | {"target": (0.1, [*NUMBER, [[0.1]]]), "max_steps": (9, COUNT), "rule": ("first", WORD)} | DTYPE,
+        ON_PROBLEM
+        | BATCH
+        | {"target": (0.1, [*NUMBER, [[0.1]]]), "max_steps": (9, COUNT), "rule": ("first", WORD)}
+        | DTYPE
+        | DEVICES
+        | {"store": (None, [*PATH[1:], "grid.nc"]), "chunk": (None, [*COUNT[1:], 0])},
     ),
+    "sweeps.open_store": (nq.sweeps.open_store, {"path": ("none.zarr", [*PATH, "none.zarr"])}),
+    "sweeps.check_store": (nq.sweeps.check_store, {"path": ("none.zarr", [*PATH, "none.zarr"])}),
+    "sweeps.best_cells": (nq.sweeps.best_cells, {"table": (TABLE, [*THING, "none.zarr"]), "keep": ("batch_size", WORD)}),
     "tune": (
         nq.tune,
         {"problem": (PROBLEM, THING), "template": (METHOD, THING)}
         | BATCH
         | {"target": (0.1, POSITIVE), "fixed": ((), [["momentun"], ["learning_rate"]]), "max_steps": (9, COUNT)}
-        | DTYPE,
+        | DTYPE
+        | DEVICES,
     ),
     "Plan": (
         nq.Plan,
@@ -375,7 +389,8 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "target": (0.1, POSITIVE),
             "optimizers": (["sgd"], [["nonsense"], "sgd", [], 3]),
             "powers": ([0.0], [["a"], [2.0], [], 3]),
-        },
+        }
+        | DEVICES,
     ),
     "scaling.recipes": (
         nq.scaling.recipes,
@@ -468,6 +483,7 @@ UNCHECKED = {
     "StepsToTarget": "a result",
     "Status": "an enumeration",
     "measure.Measurement": "a result",
+    "sweeps.StoreCheck": "a result",
     "runs.RunSettings": "built by run_settings",
     "runs.Runs": "built by make and read",
     "runs.RunModel": "a result",

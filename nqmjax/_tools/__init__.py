@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         warn_of_unused,
     )
     from nqmjax._tools.text import plain_exponent
-    from nqmjax._tools.writing import as_path, check_output, check_suffix, write_atomically
+    from nqmjax._tools.writing import TEMPORARY, as_path, check_output, check_suffix, write_atomically, write_durably
 
 exports(
     __name__,
@@ -84,6 +84,6 @@ exports(
             "warn_of_unused",
         ],
         "text": ["plain_exponent"],
-        "writing": ["as_path", "check_output", "check_suffix", "write_atomically"],
+        "writing": ["TEMPORARY", "as_path", "check_output", "check_suffix", "write_atomically", "write_durably"],
     },
 )

@@ -63,6 +63,8 @@ COMMANDS = {
     "scaling": "Tuned updates to a target loss against batch size, for several optimizers.",
     "figure": "A figure of Zhang et al. 2019 or another paper, computed exactly.",
     "sweep": "Exact updates to a target loss over a grid of hyperparameters and batch sizes.",
+    "store check": "Whether every file of a store of a sweep is whole.",
+    "store best": "The best settings in a store of a sweep, which may still be growing.",
     "schedule compare": "Cosine, linear or WSD? Final loss of schedule families, each at its best.",
     "schedule optimize": "The best possible plan, piece by piece.",
     "schedule transfer": "Batch times k: what rate, and how many steps? A recipe under each rule.",
@@ -79,7 +81,10 @@ COMMANDS = {
 }
 """Each command, `nqmjax.cli.commands.NAME:command`, and its line in the lists of commands, the first of its own help."""
 
-GROUPS = {"schedule": "Learning-rate schedules: compare families, find the best plan, move one to another batch."}
+GROUPS = {
+    "schedule": "Learning-rate schedules: compare families, find the best plan, move one to another batch.",
+    "store": "Sweeps that are stored on disk chunk by chunk: check them, ask them.",
+}
 
 for group, about in GROUPS.items():
     app.command(App(name=group, help=about, help_format="plaintext"))
@@ -87,6 +92,10 @@ for words, about in COMMANDS.items():
     *above, name = words.split()
     place = f"nqmjax.cli.commands.{words.replace(' ', '_').replace('-', '_')}"
     (app[above[0]] if above else app).command(f"{place}:command", name=name, help=about)
+
+
+KEPT = "what is finished stays in the store, and the same command goes on from there"
+"""What becomes of a sweep with a store."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(2, f"{error.filename or 'a file'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        _fail(130, "interrupted; nothing was written")
+        _fail(130, f"interrupted; {KEPT if '--store' in words else 'nothing was written'}")
         if arguments is None:  # XLA's threads may still be at work, and crash if the interpreter is taken apart under them
             os._exit(130)
         return 130

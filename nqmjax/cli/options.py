@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from nqmjax.optimizers import LinearOptimizer, Optimizer
     from nqmjax.problem import NoisyQuadratic
 
-QUESTION, PROBLEM, METHOD, OUTPUT = (
-    Group(name, sort_key=key) for key, name in enumerate(["Question", "Problem", "Optimizer", "Output"])
+QUESTION, PROBLEM, METHOD, OUTPUT, MACHINE = (
+    Group(name, sort_key=key) for key, name in enumerate(["Question", "Problem", "Optimizer", "Output", "Machine"])
 )
 LINEAR = "sgd, heavy_ball, nesterov, qhm; with ema_ in front, averaged"
 CLOSURES = "adam, adamw, rmsprop, sign, lion, adam_rotated, normalized_sgd, clipped_sgd, lars, lamb"
@@ -55,6 +55,16 @@ Count = Annotated[int | None, Parameter(group=QUESTION, converter=whole)]
 Number = Annotated[float | None, Parameter(group=QUESTION, converter=number)]
 Loss = Annotated[float | None, Parameter(group=QUESTION, converter=loss)]
 Force = Annotated[bool, Parameter(group=OUTPUT, negative=(), show_default=False, help="Replace files that exist.")]
+Devices = Annotated[
+    tuple[str, ...],
+    Parameter(
+        group=MACHINE,
+        consume_multiple=True,
+        negative=(),
+        show_default=lambda _: "all devices of the kind that JAX prefers",
+        help="Where to compute: gpu, cpu:0, ...",
+    ),
+]
 Output = Annotated[Path | None, Parameter(name=OUTPUT_NAMES, group=OUTPUT)]
 
 

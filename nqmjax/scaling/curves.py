@@ -18,7 +18,7 @@ from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling.critical import CriticalBatchSize, critical_batch_size
 from nqmjax.scaling.search_space import names_to_tune
 from nqmjax.scaling.tune import tune
-from nqmjax.sweeps import with_units
+from nqmjax.sweeps import local_devices, with_units
 from nqmjax.target import Status
 
 DEFINITIONS = ("overhead", "knee")
@@ -34,6 +34,8 @@ def scaling_curves(
     fixed: Mapping[str, float] = MappingProxyType({}),
     dtype: Any = "float64",
     progress: bool = True,
+    *,
+    devices: Any = None,
 ) -> xr.Dataset:
     r"""Tuned steps to target against batch size, with critical batch sizes and bounds, of several optimizers.
 
@@ -47,6 +49,7 @@ def scaling_curves(
       fixed: values of hyperparameters that are not to be tuned, for the optimizers that have them.
       dtype: "float64" or "float32".
       progress: show which curve is under way.
+      devices: where to compute, see `sweep`.
 
     Returns:
       `xarray.Dataset` with the dimensions optimizer, power, batch_size: the variables of `tune` (without a value where an
@@ -67,6 +70,7 @@ def scaling_curves(
     """
     templates = _templates(problem, batch_size, optimizers, powers, fixed)
     check_loss(target)
+    places = local_devices(devices)
     curves, powers = {}, [float(power) for power in powers]
     asked = [(name, power) for name, template in templates.items() for power in _powers_of(template, powers)]
     with tqdm(asked, unit=" curves", leave=False, disable=not progress) as bar:
@@ -74,7 +78,9 @@ def scaling_curves(
             bar.set_description(f"{name}, power {power:g}")
             held = [other for other in fixed if other in hyperparameters(templates[name])]
             optimizer = preconditioned(templates[name], power)
-            curves[name, power] = tune(problem, optimizer, batch_size, target, held, dtype=dtype, progress=progress)
+            curves[name, power] = tune(
+                problem, optimizer, batch_size, target, held, dtype=dtype, progress=progress, devices=places
+            )
     table = _side_by_side(curves, powers).merge(_critical(curves, powers)).merge(_bounds(problem, batch_size, target))
     table.attrs = {
         "title": "tuned updates to a target loss against batch size",

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Self
 
+import jax
 import numpy as np
 import xarray as xr
 from tqdm import tqdm
@@ -21,7 +22,7 @@ from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling.race import race
 from nqmjax.scaling.search_space import Space, names_to_tune
 from nqmjax.scaling.tuned import tuned_table
-from nqmjax.sweeps import check_search, search_lanes
+from nqmjax.sweeps import check_search, local_devices, search_lanes
 from nqmjax.target import MAX_STEPS, Status, StepsToTarget
 
 SLACK = 2.0  # grid points with more than this many times the fewest steps known are not followed to the end
@@ -44,6 +45,8 @@ def tune(
     max_steps: int = MAX_STEPS,
     dtype: Any = "float64",
     progress: bool = True,
+    *,
+    devices: Any = None,
 ) -> xr.Dataset:
     """Hyperparameters with the fewest steps to target, for each batch size.
 
@@ -59,6 +62,7 @@ def tune(
       max_steps: updates to search, at most 2^31 - 1.
       dtype: "float64" or "float32".
       progress: show a bar when the run takes longer than two seconds.
+      devices: where to compute, see `sweep`; of optimizers that are not linear on the first of them only.
 
     Returns:
       `xarray.Dataset` over batch_size: `steps` (inf where no setting reaches the target), `status`, `examples`
@@ -81,13 +85,15 @@ def tune(
     check_run(problem, template, batch_size, closures=True, periodic=True, loss_noise=True, asked="tune")
     check_loss(target)
     check_search(problem, template, max_steps, "first", dtype)
+    places = local_devices(devices)
     batches = np.atleast_1d(numeric("batch_size", batch_size))
     require(batches.ndim == 1 and batches.size > 0, "the shape of batch_size", batches.shape, "give a number or a 1-D array")
     for name, value in {**hyperparameters(template), "target": target}.items():
         require(np.ndim(value) == 0, f"the shape of {name}", np.shape(value), "give a number; call tune once for each value")
     names = names_to_tune(template, fixed)
     if isinstance(template, MeanFieldOptimizer):
-        return race(problem, template, batches, float(target), max_steps, dtype, progress)
+        with jax.default_device(places[0]):
+            return race(problem, template, batches, float(target), max_steps, dtype, progress)
     assert isinstance(template, LinearOptimizer | PeriodicOptimizer)  # there is no other kind
     space = Space(problem, template, names)
     with tqdm(desc="tune", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
@@ -98,7 +104,7 @@ def tune(
             # Single batch sizes are repeated to as many as the grid has, so that the search is compiled once for both.
             shape, targets = (len(points), len(batches)), np.full(len(points), float(target))
             repeated, limits = (np.broadcast_to(values, shape) for values in (batch, np.minimum(limit, max_steps)))
-            found = search_lanes(problem, space.optimizer(points), repeated, targets, limits, "first", dtype, bar)
+            found = search_lanes(problem, space.optimizer(points), repeated, targets, limits, "first", dtype, bar, places)
             return StepsToTarget(*(values[:, : batch.shape[1]] for values in found))
 
         best, grid = _search(space, steps, batches, _samples(problem, target), problem.follows_loss)

@@ -11,7 +11,20 @@ from nqmjax import figures
 from nqmjax import scaling as curves
 from nqmjax.cli import reports
 from nqmjax.cli.numbers import parse_assignments, parse_names, parse_numbers
-from nqmjax.cli.options import OUTPUT, PROBLEM, QUESTION, SPECTRUM, Force, Output, ProblemOptions, Whole, Words, loss, number
+from nqmjax.cli.options import (
+    OUTPUT,
+    PROBLEM,
+    QUESTION,
+    SPECTRUM,
+    Devices,
+    Force,
+    Output,
+    ProblemOptions,
+    Whole,
+    Words,
+    loss,
+    number,
+)
 from nqmjax.cli.outputs import pair, watched, write_pair
 from nqmjax.cli.reports import with_command
 
@@ -108,6 +121,7 @@ def run(
     observed: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
     output: Output = None,
     force: Force = False,
+    devices: Devices = (),
 ) -> None:
     """Tuned updates to a target loss against batch size, for several optimizers.
 
@@ -140,6 +154,7 @@ def run(
         parse_assignments("fixed", fixed),
         dtype=dtype,
         progress=watched(),
+        devices=devices or None,
     )
     table = with_command(found)
     drawn = figures.scaling_figure(table, measured)
