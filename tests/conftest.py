@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,6 +15,9 @@ KERNELS = ("runs", "nonlinear")
 
 LONGEST = ("test_notebooks.py", "test_docs.py", "test_figures.py")
 """Files with the longest tests: they come first, so that what is left at the end can be shared out between processes."""
+
+MOST_MAPS = 20_000
+"""A process may have 65,530; compilers that get none more end it without a word."""
 
 CACHE = {
     "jax_compilation_cache_dir": None,
@@ -36,6 +40,15 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Forget the compiled programs of earlier files before Linux runs out of memory maps, of which each has some ten."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > MOST_MAPS:
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True, scope="module")

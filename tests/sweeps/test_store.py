@@ -52,6 +52,17 @@ def whole(tmp_path_factory):
     return path
 
 
+def test_layers_and_noise_that_follows_the_loss_are_part_of_a_sweep():
+    problems = {
+        "plain": PROBLEM,
+        "layers": nq.power_law(20, layer=["a", "b"] * 10),
+        "others": nq.power_law(20, layer=["a"] * 10 + ["b"] * 10),
+        "loss noise": nq.power_law(20, loss_noise=1.0),
+    }
+    specs = [specification(grid_of(problem, nq.SGD(RATES), 4, 0.1, 100, "first", "float64")) for problem in problems.values()]
+    assert len({json.dumps(spec) for spec in specs}) == len(problems)
+
+
 def test_a_store_holds_what_a_sweep_gives(memory, whole):
     table = open_store(whole)
     xr.testing.assert_equal(table.load(), memory)
