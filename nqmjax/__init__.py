@@ -24,6 +24,8 @@ The way of the data, with the names in the order in which one meets them:
                       hessian_diagonal, discard_small_losses
     nqmjax.measure    a network: measure (curvature, gradient noise, noise scales; the quadratic that they make),
                       curvature_product, dataset_loss
+    nqmjax.training   networks trained for real, many runs in lock step: Task, mlp, cnn and others; experiment (loss curves),
+                      steps, tuned (updates to a target, at the best rates); pilot, forecast (at any batch size)
     nqmjax.figures    everything as a figure
 
 Beyond which batch size does heavy ball need 20% more examples?
@@ -40,7 +42,21 @@ from typing import TYPE_CHECKING
 from nqmjax._tools import exports
 
 if TYPE_CHECKING:
-    from nqmjax import cli, dynamics, figures, measure, nonlinear, optimizers, problem, runs, scaling, schedules, sweeps, target
+    from nqmjax import (
+        cli,
+        dynamics,
+        figures,
+        measure,
+        nonlinear,
+        optimizers,
+        problem,
+        runs,
+        scaling,
+        schedules,
+        sweeps,
+        target,
+        training,
+    )
     from nqmjax._tools import use_compilation_cache
     from nqmjax.bounds import bayes_bound, bayes_examples, flat_prior_bound
     from nqmjax.dynamics import noise_edge, noise_scale, risk, risk_curve, spectral_radius, stability_edge, stationary_risk
@@ -155,6 +171,7 @@ exports(
         "schedules",
         "scaling",
         "runs",
+        "training",
         "figures",
         "cli",
     ],

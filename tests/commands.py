@@ -20,6 +20,7 @@ WRITTEN = {
     "budget": ["nqmjax-budget.nc"],
     "fit": ["model.json"],
     "plan": ["nqmjax-run-plan.nc"],
+    "pilot": ["nqmjax-pilot.nc", "nqmjax-pilot.csv"],
     "measure": ["nqmjax-measure.nc", "nqmjax-measure.csv"],
 }
 """What commands write if no output is named."""

@@ -71,6 +71,114 @@ def used(method: Callable) -> Callable:
     return lambda **values: nq.risk(PROBLEM, method(**values), 4, 3)
 
 
+SMALL = nq.training.Split((DATA[0], np.arange(6) % 2), (DATA[0], np.arange(6) % 2))
+TASK = nq.training.Task(NETWORK["function"][0], NETWORK["params"][0], DATA)
+CURVES = xr.Dataset(
+    {
+        "training_loss": (("optimizer", "batch_size", "rate", "seed", "update"), np.ones((1, 1, 1, 1, 2)) / [1, 2]),
+        "learning_rate": (("optimizer", "batch_size", "rate"), np.ones((1, 1, 1))),
+        "end": (("optimizer", "batch_size", "rate", "seed"), np.full((1, 1, 1, 1), 3)),
+    },
+    {"optimizer": ["sgd"], "batch_size": [4], "seed": [0], "update": [0, 1]},
+)
+OBSERVED = nq.scaling.Observed([1, 8], [80, 20], [0.1, 0.3], label="sgd")
+READ = {
+    "curves": (CURVES, [*THING, xr.Dataset(), CURVES.isel(seed=0)]),
+    "target": (0.7, [*NUMBER, math.inf, 2.0]),
+    "measure": ("training_loss", [*WORD, "held_out_loss"]),
+}
+UNITS = {"hidden": ((2,), [[0], [None], ["a"], [math.nan]]), "activation": ("tanh", WORD)}
+SPLIT = {"split": (SMALL, [3.0, "a", [1, 2], SMALL.data, (SMALL.data, None), ((DATA[0], DATA[1]), SMALL.held_out)])}
+TRAINING: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
+    "training.Task": (
+        nq.training.Task,
+        {name: NETWORK[name] for name in ("function", "data", "loss")}
+        | {
+            "params": (NETWORK["params"][0], [None, "a", 3, [1, 2], {}, np.arange(2), np.full(2, np.nan), lambda seed: 3]),
+            "held_out": (None, [3.0, "a", [1, 2], (DATA[0][:, :1], DATA[1])]),
+            "accuracy": (None, [3.0, "a"]),
+            "name": ("mine", [None, "", 3]),
+        },
+    ),
+    "training.experiment": (
+        lambda **values: nq.training.experiment(**values, progress=False),
+        {
+            "task": (TASK, THING),
+            "optimizers": (["sgd"], [None, 3.0, [], ["sdg"], ["sgd", "sgd"], [3], {"mine": 3}, {3: "sgd"}, {}]),
+            "batch_sizes": ([2], [*NUMBER, 0, 1.5, -1, math.inf, [], [2, 2], 7, [[2]]]),
+            "rates": ([0.1], [*NUMBER, 0.1, [], [0.0], [-1.0], [math.inf], [0.1, 0.1], {"adam": [0.1]}, lambda batch: None]),
+            "max_steps": (2, [*COUNT, 0, [1, 2]]),
+            "seeds": (1, [*NUMBER, 0, -1, 1.5, [], [-1], [0, 0]]),
+            "target": (None, ["a", math.nan, math.inf, RAGGED, 1e9]),
+            "goal": ("training_loss", [*WORD, "held_out_loss", "held_out_accuracy"]),
+            "slack": (None, ["a", math.nan, 0.5, 2.0]),
+            "lag": (None, ["a", math.nan, 1.0]),
+            "fixed": ({}, [None, 3.0, {"momentum": 0.9}]),
+            "sampling": ("replacement", [*WORD, "all"]),
+            "spacing": (1.1, [*NUMBER, 1.0, math.inf]),
+            "evaluation": (None, ["a", math.nan, 0, -1, 1.5]),
+            "folder": (None, [3, "zero\0byte", "x" * 5000]),
+        },
+    ),
+    "training.method": (
+        nq.training.method,
+        {"name": ("heavy_ball", [*WORD, "ema_sgd"]), "momentum": (0.9, [*NUMBER, 1.0, -0.1])},
+    ),
+    "training.steps": (nq.training.steps, READ),
+    "training.tuned": (nq.training.tuned, READ),
+    "training.tuned_runs": (nq.training.tuned_runs, {"table": (nq.training.tuned(CURVES, 0.7), [*THING, CURVES])}),
+    "training.forecast": (
+        nq.training.forecast,
+        {
+            "runs": ([OBSERVED], [*THING, [], [3], [OBSERVED, OBSERVED], [nq.scaling.Observed([1, 9], [9, 3], label="mine")]]),
+            "batch_sizes": ([4], [*NUMBER, 0, [], [[2]]]),
+            "level": (0.9, [*NUMBER, 0.0, 1.0]),
+        },
+    ),
+    "training.pilot": (
+        lambda **values: nq.training.pilot(**values, progress=False),
+        {
+            "task": (TASK, THING),
+            "optimizers": (["sgd"], [None, 3.0, [], ["sdg"], {"mine": "sgd"}]),
+            "batch_sizes": ([2], [*NUMBER, 0, [], [[2]]]),
+            "target": (1.0, [*NUMBER, math.inf, 1e9]),
+            "fixed": ({}, [None, 3.0, {"momentum": 0.9}]),
+            "small": (1, [*COUNT, 0, 7, 4]),
+            "large": (4, ["a", math.nan, 0, 7, 3]),
+            "rates": ([0.1], [*NUMBER, [], [0.0]]),
+            "max_steps": (2, [*COUNT, 0]),
+            "seeds": (1, [*COUNT, 0]),
+            "evaluation": (None, ["a", math.nan, 0]),
+            "level": (0.9, [*NUMBER, 0.0, 1.0]),
+        },
+    ),
+    "training.mlp": (nq.training.mlp, UNITS | SPLIT | {"loss": ("cross_entropy", WORD)}),
+    "training.cnn": (
+        nq.training.cnn,
+        {
+            "channels": ((2,), [[], [0], ["a"], [1] * 9]),
+            "activation": ("tanh", WORD),
+            "split": (((np.ones((6, 4)), np.arange(6) % 2),) * 2, [*SPLIT["split"][1], SMALL]),
+        },
+    ),
+    "training.autoencoder": (nq.training.autoencoder, UNITS | SPLIT),
+    "training.linear_regression": (
+        nq.training.linear_regression,
+        {
+            "dim": (3, [*COUNT, 0]),
+            "examples": (4, [*COUNT, 1]),
+            "exponent": (1.0, [*NUMBER, math.inf]),
+            "noise": (1.0, [*POSITIVE, math.inf]),
+            "seed": (0, COUNT),
+        },
+    ),
+    "training.linearized": (
+        nq.training.linearized,
+        {"task": (nq.training.linear_regression(2, 4), [*THING, TASK])},
+    ),
+    "training.text": (nq.training.text, {"length": (8, [*COUNT, 1]), "examples": (10, [*COUNT, 0, 10**7])}),
+}
+
 CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
     "power_law": (
         nq.power_law,
@@ -368,6 +476,10 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "seed": (0, COUNT),
         },
     ),
+    "scaling.write_observed": (
+        nq.scaling.write_observed,
+        {"curves": ([nq.scaling.Observed([1], [1])], [*THING, [], nq.scaling.Observed([1], [1])]), "path": (None, PATH)},
+    ),
     "scaling.read_problem": (nq.scaling.read_problem, {"path": ("x.json", [*PATH, "x.json"])}),
     "scaling.write_problem": (nq.scaling.write_problem, {"fitted": (None, THING), "path": ("x.json", [])}),
     "noise_scale_from_norms": (
@@ -476,6 +588,7 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
         nq.measure.dataset_loss,
         {name: NETWORK[name] for name in ("data", "chunk", "loss")} | {"function": (NETWORK["function"][0], THING)},
     ),
+    **TRAINING,
     "precondition": (nq.precondition, {"problem": (PROBLEM, THING), "power": (0.5, [*POSITIVE, 2.0])}),
 }
 UNCHECKED = {
@@ -484,6 +597,10 @@ UNCHECKED = {
     "Status": "an enumeration",
     "measure.Measurement": "a result",
     "sweeps.StoreCheck": "a result",
+    "training.Method": "what method returns",
+    "training.Split": "a pair of pairs, checked where it is used",
+    "training.digits": "needs a package that is not always there; checked with its tests",
+    "training.transformer": "needs a text that is not always there; checked with its tests",
     "runs.RunSettings": "built by run_settings",
     "runs.Runs": "built by make and read",
     "runs.RunModel": "a result",

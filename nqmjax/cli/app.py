@@ -35,6 +35,8 @@ Examples:
   nqmjax transfer tuned-runs.csv --optimizer adamw --to 1024 4096
                                            your recipe at other batch sizes
   nqmjax measure --model my_module:make    a spectrum from a network of your own
+  nqmjax pilot --model my_module:make --target 0.1
+                                           its updates and rates by batch size
   nqmjax example                           files to try the commands with
   nqmjax fit runs.csv                      a model of real training runs
   nqmjax predict model.json --N 1e9 --B 512 --K 2e4
@@ -77,6 +79,7 @@ COMMANDS = {
     "plan": "Which model size, batch size and number of updates, under these limits?",
     "compare-models": "Which law predicts runs that were left out best?",
     "measure": "Curvature, gradient noise and noise scales of a network of your own.",
+    "pilot": "From a network of your own to its curve: a few runs, and updates and rates at any batch size.",
     "example": "Files to try the commands with: list them, or write one into this directory.",
 }
 """Each command, `nqmjax.cli.commands.NAME:command`, and its line in the lists of commands, the first of its own help."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from nqmjax import measure
 from nqmjax._tools import check_choice, require
 
 
@@ -26,6 +27,22 @@ def call_named(argument: str, text: str) -> Any:
         functions = [each for each in vars(module) if callable(getattr(module, each)) and not each.startswith("_")]
         check_choice(f"the function of {argument}", name, functions)
         return _try(argument, text, f"{name}() fails", getattr(module, name))
+
+
+def source_of(model: str | None) -> Path | None:
+    """The file of a model that is given as one."""
+    place = Path((model or "").rpartition(":")[0])
+    return place if place.suffix == ".py" else None
+
+
+def network_of(model: str | None) -> tuple:
+    """What a user's function returns, with None for a loss that has no name; None names the network that is built in."""
+    made = measure.small_network() if model is None else call_named("model", model)
+    several = isinstance(made, tuple | list)
+    found = f"{len(made)} things" if several else type(made).__name__
+    remedy = "return (loss, params, data) or (apply, params, data, the name of a loss)"
+    require(several and len(made) in (3, 4), f"the result of model {model}", found, remedy)
+    return (*made, None) if len(made) == 3 else tuple(made)
 
 
 def _module(path: Path, place: str) -> str:

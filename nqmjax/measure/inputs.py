@@ -42,11 +42,11 @@ def build(
     remedy = "the Gauss-Newton matrix needs outputs: give apply(params, inputs) and loss, the name of a loss"
     require(kind == MATRICES[0] or loss is not None, "matrix", kind, remedy)
     chunk = whole("chunk", chunk)
-    _check_params(params)
+    check_params(params)
     leaves = jax.tree.map(lambda leaf: jnp.asarray(leaf, _dtype(leaf)), params)
     arrays, number = checked_data(data, pair=loss is not None)
     if loss is not None:
-        check_targets(loss, _shape("apply(params, inputs)", function, leaves, arrays[0]), arrays[1])
+        check_targets(loss, shape_of("apply(params, inputs)", function, leaves, arrays[0]), arrays[1])
     _check_loss(of_batch, leaves, arrays)
     vector, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, _wide(leaf)), params))
     order = rng.permutation(number)
@@ -89,7 +89,8 @@ def _wide(leaf: Any) -> Any:
     return jnp.promote_types(_dtype(leaf), jnp.float32)
 
 
-def _check_params(params: Any) -> None:
+def check_params(params: Any) -> None:
+    """Raise `ValueError` for parameters that are no tree of finite floating-point arrays."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(params)
     for path, leaf in leaves:
         name = f"params{jax.tree_util.keystr(path)}"
@@ -120,7 +121,7 @@ def checked_data(data: Any, pair: bool) -> tuple[Examples, int]:
     return jax.tree.unflatten(tree, [np.asarray(leaf) for leaf in named.values()]), number
 
 
-def _shape(what: str, call: Callable, *arguments: Any) -> Any:
+def shape_of(what: str, call: Callable, *arguments: Any) -> Any:
     """Shape of a result of the user's function, or a `ValueError` that repeats why it fails."""
     try:
         return jax.eval_shape(call, *arguments)
@@ -128,18 +129,23 @@ def _shape(what: str, call: Callable, *arguments: Any) -> Any:
         raise ValueError(f"{what} fails: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
 
 
+def check_number(loss: Callable, params: Any, batch: Examples) -> None:
+    """Raise `ValueError` for a loss of a batch that is not one floating-point number."""
+    shape = shape_of("loss(params, batch)", loss, params, batch)
+    number = getattr(shape, "shape", None) == () and jnp.issubdtype(shape.dtype, jnp.floating)
+    require(number, "loss(params, batch)", shape, "give a loss that returns one floating-point number, the mean of a batch")
+
+
 def _check_loss(loss: Callable, params: Any, data: Examples) -> None:
     """Raise for a loss that is not a differentiable number, or not the mean over the examples of a batch."""
     some = jax.tree.map(lambda array: jnp.asarray(array[:FEW]), data)
-    shape = _shape("loss(params, batch)", loss, params, some)
-    number = getattr(shape, "shape", None) == () and jnp.issubdtype(shape.dtype, jnp.floating)
-    require(number, "loss(params, batch)", shape, "give a loss that returns one floating-point number, the mean of a batch")
+    check_number(loss, params, some)
     ones = jax.tree.map(jnp.ones_like, params)
 
     def twice() -> Any:
         return jax.jvp(jax.grad(lambda point: loss(point, some)), (params,), (ones,))
 
-    _shape("the second derivative of loss(params, batch)", twice)
+    shape_of("the second derivative of loss(params, batch)", twice)
     one = jax.vmap(lambda example: loss(params, jax.tree.map(lambda array: array[None], example)))
     together, alone = (np.asarray(found, np.float64) for found in jax.jit(lambda some: (loss(params, some), one(some)))(some))
     mean = alone.mean()

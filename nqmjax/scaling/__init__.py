@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nqmjax.scaling.fitted_files import read_problem, write_problem
     from nqmjax.scaling.habits import optimizer_name
     from nqmjax.scaling.norms import MeasuredNoise, noise_scale_from_norms, read_norms
-    from nqmjax.scaling.observed import Observed, read_observed
+    from nqmjax.scaling.observed import Observed, read_observed, write_observed
     from nqmjax.scaling.recipes import Devices, fastest, recipes
     from nqmjax.scaling.search_space import TUNABLE
     from nqmjax.scaling.strides import strides
@@ -29,7 +29,7 @@ exports(
         "curves": ["scaling_curves"],
         "norms": ["noise_scale_from_norms", "read_norms"],
         "recipes": ["Devices", "recipes"],
-        "observed": ["Observed", "read_observed"],
+        "observed": ["Observed", "read_observed", "write_observed"],
         "strides": ["strides"],
     },
     internal={

@@ -1,13 +1,28 @@
 """Updates to a target that somebody measured at several batch sizes: the record, and tables of it."""
 
+import csv
 import dataclasses
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from nqmjax._tools import TEXT, Columns, check_batch_size, check_values, input_file, numeric, read_table, require
+from nqmjax._tools import (
+    TEXT,
+    Columns,
+    as_path,
+    check_batch_size,
+    check_suffix,
+    check_values,
+    input_file,
+    numeric,
+    read_table,
+    require,
+    write_atomically,
+)
 
 COLUMNS = Columns(
     required=("batch_size", "steps"),
@@ -116,10 +131,38 @@ def read_observed(path: str | os.PathLike) -> list[Observed]:
     return [Observed(**{name: values[here] for name, values in columns.items()}, label=label) for label, here in chosen.items()]
 
 
+def write_observed(curves: Sequence[Observed], path: str | os.PathLike, force: bool = False) -> None:
+    """Write measured curves as a table that `read_observed` and `nqmjax transfer` read.
+
+    Args:
+      curves: `Observed`, each under its label.
+      path: name of the file, ending in `.csv`.
+      force: whether a file that exists may be replaced.
+
+    Raises:
+      ValueError: the curves are no list of `Observed`, or the file cannot be written.
+    """
+    listed = isinstance(curves, Sequence) and len(curves) > 0 and all(isinstance(curve, Observed) for curve in curves)
+    require(listed, "curves", type(curves).__name__, "give a list of Observed")
+    path = as_path(path)
+    check_suffix(path, ".csv")
+    rows = [["label", *COLUMNS.known[:4]]]
+    for curve in curves:
+        columns = (getattr(curve, name) for name in COLUMNS.known[:4])
+        for cells in zip(*columns, strict=True):
+            rows.append([curve.label, *("" if np.isnan(cell) else f"{cell:.7g}" for cell in cells)])
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+    write_atomically(path, write, force)
+
+
 def as_observed(curve: Any) -> Observed:
     """A measured curve from what may stand for one: `Observed`, a Dataset as `tune` returns it, or a pair of arrays.
 
-    Of a Dataset the batch sizes that reach the target count, and its `learning_rate` if it has one.
+    Of a Dataset the batch sizes that reach the target count, and its `learning_rate` and `standard_error` if it has them.
     """
     if isinstance(curve, Observed):
         return curve
@@ -129,8 +172,8 @@ def as_observed(curve: Any) -> Observed:
         dims = curve["steps"].dims
         require(dims == ("batch_size",), "the dimensions of steps", dims, "select one curve over batch_size with .sel or .isel")
         reached = np.isfinite(curve["steps"].values) & (curve["steps"].values > 0)
-        rates = curve["learning_rate"].values[reached] if "learning_rate" in curve else None
-        return Observed(curve["batch_size"].values[reached], curve["steps"].values[reached], rates)
+        rates, errors = (curve[name].values[reached] if name in curve else None for name in ("learning_rate", "standard_error"))
+        return Observed(curve["batch_size"].values[reached], curve["steps"].values[reached], rates, errors)
     pair = isinstance(curve, tuple | list) and len(curve) == 2 and not isinstance(curve[0], Observed)
     require(pair, "observed", type(curve).__name__, "give Observed, one of what read_observed lists, or (batch_size, steps)")
     return Observed(curve[0], curve[1])

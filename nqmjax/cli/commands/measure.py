@@ -1,15 +1,14 @@
 """`nqmjax measure`: a network's curvature, gradient noise and noise scales."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from nqmjax import _tools, figures
 from nqmjax import measure as measuring
-from nqmjax._tools import require, write_atomically
+from nqmjax._tools import write_atomically
 from nqmjax.cli import reports
-from nqmjax.cli.modules import call_named
+from nqmjax.cli.modules import network_of, source_of
 from nqmjax.cli.options import QUESTION, Count, Force, Output
 from nqmjax.cli.outputs import beside, check_outputs, unused, watched, write_first
 from nqmjax.cli.reports import with_command
@@ -78,8 +77,8 @@ def run(
     """
     image, data = beside(output or unused("nqmjax-measure", force, ".png", ".nc", ".csv"), ".nc")
     spectrum = data.with_suffix(".csv")
-    check_outputs((image, data, spectrum), force, _source(model))
-    function, params, examples, loss = _network(model)
+    check_outputs((image, data, spectrum), force, source_of(model))
+    function, params, examples, loss = network_of(model)
     options = {"lanczos_steps": lanczos_steps, "probes": probes, "batch_size": batch_size, "chunk": chunk, "seed": seed}
     given = {name: value for name, value in options.items() if value is not None}
     found = measuring.measure(function, params, examples, loss=loss, matrix=matrix, progress=watched(), **given)
@@ -93,22 +92,6 @@ def run(
         write_atomically(image, lambda path: figures.write_figure(drawn, path), force)
 
     write_first(write, reports.measure_report(table, problem, spectrum), data, spectrum, image)
-
-
-def _source(model: str | None) -> Path | None:
-    """The file of a model that is given as one."""
-    place = Path((model or "").rpartition(":")[0])
-    return place if place.suffix == ".py" else None
-
-
-def _network(model: str | None) -> tuple:
-    """What a user's function returns, with None for a loss that has no name."""
-    made = measuring.small_network() if model is None else call_named("model", model)
-    several = isinstance(made, tuple | list)
-    found = f"{len(made)} things" if several else type(made).__name__
-    remedy = "return (loss, params, data) or (apply, params, data, the name of a loss)"
-    require(several and len(made) in (3, 4), f"the result of model {model}", found, remedy)
-    return (*made, None) if len(made) == 3 else tuple(made)
 
 
 def _about(table: "xr.Dataset", model: str | None) -> str:

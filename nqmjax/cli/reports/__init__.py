@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from nqmjax.cli.reports.fit import fit_report, scores_report
     from nqmjax.cli.reports.measure import measure_report
     from nqmjax.cli.reports.measured import noise_report, problem_report, recipes_report
+    from nqmjax.cli.reports.pilot import pilot_report
     from nqmjax.cli.reports.runs import LETTERS, answers_report, plan_report, run_report
     from nqmjax.cli.reports.scaling import scaling_report, sweep_report
     from nqmjax.cli.reports.schedules import budget_report, comparison_report, schedule_report, transfer_report
@@ -19,6 +20,7 @@ exports(
         "fit": ["fit_report", "scores_report"],
         "measure": ["measure_report"],
         "measured": ["noise_report", "problem_report", "recipes_report"],
+        "pilot": ["pilot_report"],
         "runs": ["LETTERS", "answers_report", "plan_report", "run_report"],
         "scaling": ["scaling_report", "sweep_report"],
         "schedules": ["budget_report", "comparison_report", "schedule_report", "transfer_report"],
