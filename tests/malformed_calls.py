@@ -27,6 +27,7 @@ NUMBER = [None, "a", math.nan, RAGGED, {}]
 POSITIVE = [*NUMBER, -1.0]
 COUNT = [*NUMBER, -1, 1.5, math.inf]
 WORD = [None, "nonsense", 3]
+NAMES = ["", RAGGED, 1.5, {}, ["a"], ["a", "b", "c", "d"]]
 PATH = [None, 3, b"x.csv", ["x.csv"], "no such folder/x.csv", "no.such.suffix", "zero\0byte.csv"]
 
 ON_PROBLEM = {"problem": (PROBLEM, THING), "optimizer": (METHOD, THING)}
@@ -79,6 +80,8 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "noise": (1.0, ["a", math.nan, RAGGED, -1.0, [1.0, 2.0], {}]),
             "initial": (1.0, [*POSITIVE, [1.0, 2.0]]),
             "irreducible": (0.0, [*POSITIVE, math.inf, [0.0]]),
+            "loss_noise": (1.0, ["a", math.nan, RAGGED, -1.0, [1.0, 2.0], {}]),
+            "layer": ("a", NAMES),
         },
     ),
     "from_spectrum": (
@@ -89,9 +92,21 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "noise": ([1.0, 2.0], ["a", math.nan, RAGGED, -1.0, [1.0, 2.0, 3.0]]),
             "initial": ([1.0, 2.0], [*POSITIVE, [1.0, 2.0, 3.0]]),
             "irreducible": (0.0, [*POSITIVE, math.inf]),
+            "loss_noise": ([1.0, 2.0], ["a", math.nan, RAGGED, -1.0, [1.0, 2.0, 3.0]]),
+            "layer": (["a", "b"], NAMES),
+        },
+    ),
+    "least_squares": (
+        nq.least_squares,
+        {
+            "eigenvalues": ([1.0, 2.0], [*NUMBER, [], [[1.0, 2.0]], [-1.0, 1.0], [0.0, 0.0], [math.inf, 1.0]]),
+            "label_noise": (0.1, [*POSITIVE, math.inf, [0.0]]),
+            "count": ([1.0, 2.0], ["a", math.nan, RAGGED, 0.0, -1.0, [1.0, 2.0, 3.0]]),
+            "initial": ([1.0, 2.0], [*POSITIVE, [1.0, 2.0, 3.0]]),
         },
     ),
     "read_spectrum": (nq.read_spectrum, {"path": ("x.csv", PATH)}),
+    "use_compilation_cache": (nq.use_compilation_cache, {"directory": ("cache", [3, b"cache", ["cache"], "zero\0byte"])}),
     "NoisyQuadratic": (
         lambda **values: nq.risk(nq.NoisyQuadratic(**values), METHOD, 4, 3),
         {
@@ -99,7 +114,10 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "noise": ([1.0, 0.1], [*POSITIVE, [1.0, -1.0], [1.0, 2.0, 3.0]]),
             "initial": ([1.0, 1.0], [*POSITIVE, [1.0, 2.0, 3.0]]),
             "count": ([1.0, 1.0], [*POSITIVE, 0.0, [1.0, 0.0]]),
+            "loss_noise": (None, ["a", math.nan, RAGGED, -1.0, 1.0, [1.0, 2.0, 3.0]]),
+            "own_noise": (None, ["a", math.nan, RAGGED, -1.0, 1.0, [1.0, 2.0, 3.0]]),
             "irreducible": (0.0, [*POSITIVE, math.inf]),
+            "layer": (("a", "b"), ["ab", 3, ["a", "b"], ("a",), ("a", 1)]),
         },
     ),
     "SGD": (used(nq.SGD), {"learning_rate": (0.1, HYPER)}),
@@ -111,6 +129,14 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
     "RMSprop": (used(nq.RMSprop), {"learning_rate": (0.1, HYPER), "beta2": (0.9, HYPER), "eps": (0.1, HYPER)}),
     "SignSGD": (used(nq.SignSGD), {"learning_rate": (0.1, HYPER), "weight_decay": (0.1, HYPER)}),
     "Lion": (used(nq.Lion), {"learning_rate": (0.1, HYPER), "beta1": (0.9, HYPER), "beta2": (0.9, HYPER)}),
+    "NormalizedSGD": (used(nq.NormalizedSGD), {"learning_rate": (0.1, HYPER), "momentum": (0.9, HYPER), "eps": (0.1, HYPER)}),
+    "ClippedSGD": (used(nq.ClippedSGD), {"learning_rate": (0.1, HYPER), "max_norm": (1.0, [*HYPER, 0.0, -1.0])}),
+    "LARS": (used(nq.LARS), {"learning_rate": (0.1, HYPER), "trust_coefficient": (0.1, [*HYPER, 0.0]), "eps": (0.1, HYPER)}),
+    "LAMB": (used(nq.LAMB), {"learning_rate": (0.1, HYPER), "beta1": (0.9, HYPER), "beta2": (0.9, HYPER), "eps": (0.1, HYPER)}),
+    "participation": (
+        nq.participation,
+        {"problem": (PROBLEM, THING), "second_moments": (np.ones(3), ["a", math.nan, -1.0, RAGGED, [1.0]])} | BATCH,
+    ),
     "Preconditioned": (used(nq.Preconditioned), {"optimizer": (METHOD, THING), "power": (0.5, HYPER)}),
     "Averaged": (used(nq.Averaged), {"optimizer": (METHOD, THING), "decay": (0.9, HYPER)}),
     "L2": (used(nq.L2), {"optimizer": (METHOD, THING), "strength": (0.1, HYPER)}),
@@ -125,6 +151,7 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
     "stationary_risk": (nq.stationary_risk, ON_PROBLEM | BATCH | DTYPE),
     "spectral_radius": (nq.spectral_radius, {"optimizer": (METHOD, THING), "curvature": (1.0, POSITIVE)}),
     "stability_edge": (nq.stability_edge, {"optimizer": (METHOD, THING), "curvature": (1.0, POSITIVE)}),
+    "noise_edge": (nq.noise_edge, ON_PROBLEM),
     "steps_to_target": (
         nq.steps_to_target,
         ON_PROBLEM | BATCH | {"target": (0.1, [*NUMBER, math.inf]), "max_steps": (9, COUNT), "rule": ("first", WORD)} | DTYPE,
@@ -402,6 +429,13 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
     "regimes": (
         nq.regimes,
         {"curve": (CURVE, [None, "a", 3.0, [1], ([1.0], [1.0, 2.0])]), "tolerance": (0.1, [*POSITIVE, 0.0])},
+    ),
+    "strides": (
+        nq.strides,
+        ON_PROBLEM
+        | {"batch_size": (4, [*NUMBER, 0.5, 0, -1, math.inf, [[4.0]]]), "steps": (2, [*COUNT, 0])}
+        | {"dataset_size": (64, [*[bad for bad in POSITIVE if bad is not None], 3, math.inf])}
+        | DTYPE,
     ),
     "monte_carlo": (
         nq.monte_carlo,

@@ -17,6 +17,7 @@ from typing import Any
 from cyclopts import App, CycloptsError
 
 from nqmjax import __version__
+from nqmjax._tools import cache_by_environment, forget
 from nqmjax.cli.messages import message_of
 from nqmjax.cli.reports import set_command
 
@@ -40,8 +41,14 @@ Examples:
                                            the loss of a run, with an interval
   nqmjax plan model.json --compute 1e14    how large a model, how large a batch?
 
+What is compiled is kept in your cache directory, at most 512 MB of it, and need
+not be compiled again. NQMJAX_CACHE=DIRECTORY in the environment names another;
+NQMJAX_CACHE=off, or --no-cache with any command, does without.
+
 Exit codes: 0 done, 2 bad input (one line on stderr says what), 130 interrupted.
 """
+
+NO_CACHE = "--no-cache"
 
 app = App(
     name="nqmjax",
@@ -54,7 +61,7 @@ app = App(
 
 COMMANDS = {
     "scaling": "Tuned updates to a target loss against batch size, for several optimizers.",
-    "figure": "A figure of Zhang et al. 2019, computed exactly.",
+    "figure": "A figure of Zhang et al. 2019 or another paper, computed exactly.",
     "sweep": "Exact updates to a target loss over a grid of hyperparameters and batch sizes.",
     "store check": "Whether every file of a store of a sweep is whole.",
     "store best": "The best settings in a store of a sweep, which may still be growing.",
@@ -94,6 +101,9 @@ KEPT = "what is finished stays in the store, and the same command goes on from t
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     typed = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:  # the process is ours
+        _choose_cache(typed)
+    typed = [word for word in typed if word != NO_CACHE]
     words = _as_before(typed)
     try:
         set_command(typed)
@@ -114,6 +124,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os._exit(130)
         return 130
     return 0
+
+
+def _choose_cache(words: Sequence[str]) -> None:
+    """Keep what this process compiles, unless it is not to or cannot be."""
+    if NO_CACHE in words:
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+    elif not {"--help", "-h", "--version"}.intersection(words) and (why := cache_by_environment()):
+        print(f"nqmjax: note: compiled programs are not kept, {why}", file=sys.stderr)
 
 
 def _as_before(words: Sequence[str]) -> Sequence[str]:
@@ -138,6 +156,17 @@ def _fail(code: int, message: str) -> int:
     return code
 
 
+def _note(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Show a warning; of those about the cache only the first that says that it cannot be written."""
+    text = str(message)
+    if forget(text):
+        return
+    if text.startswith("Error writing persistent compilation cache entry"):
+        warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
+        text = f"compiled programs are not kept, {text.rpartition('Error: ')[2]}"
+    print("nqmjax: note:", text, file=sys.stderr)
+
+
 @contextlib.contextmanager
 def _messages_for_people() -> Iterator[None]:
     """Show warnings as messages, not as places in the code; deliver an interrupt again that a callback has swallowed."""
@@ -151,7 +180,7 @@ def _messages_for_people() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: print("nqmjax: note:", message, file=sys.stderr)
+        warnings.showwarning = _note
         sys.unraisablehook = unraisable
         try:
             yield

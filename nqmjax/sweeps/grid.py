@@ -63,8 +63,8 @@ def sweep(
     Returns:
       `xarray.Dataset` with the dimensions batch_size, target if it is an array, then the hyperparameters in the order
       of the optimizer's arguments; variables `steps` (inf where not reached), `status` (see `Status`) and
-      `effective_learning_rate`. Hyperparameters that are numbers are coordinates too. With a store, its table, see
-      `open_store`.
+      `effective_learning_rate`, and where updates rest on norms `participation`. Hyperparameters that are numbers are
+      coordinates too. With a store, its table, see `open_store`.
 
     Raises:
       ValueError: an argument is out of its range or has more than one dimension; or `store` is no store, holds another sweep,
@@ -80,9 +80,9 @@ def sweep(
 
     Source: Zhang et al. 2019, section 3.7.1.
     """
-    check_run(problem, optimizer, batch_size, closures=True, periodic=True)
+    check_run(problem, optimizer, batch_size, closures=True, periodic=True, loss_noise=True, asked="sweep")
     check_target(target)
-    check_search(optimizer, max_steps, rule, dtype)
+    check_search(problem, optimizer, max_steps, rule, dtype)
     places = local_devices(devices)
     grid = grid_of(problem, optimizer, batch_size, target, max_steps, rule, dtype)
     if store is not None:
@@ -95,7 +95,7 @@ def sweep(
     with tqdm(total=grid.size, desc="sweep", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
         found = grid.search(progress=bar, devices=places)
     table = xr.Dataset(
-        {name: (dims_of(name, grid.dims), found[name]) for name in VARIABLES},
+        {name: (dims_of(name, grid.dims), found[name]) for name in VARIABLES} | grid.beside,
         coords=axes_to_coordinates(grid.axes),
         attrs=grid.attributes,
     )

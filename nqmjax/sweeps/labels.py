@@ -14,6 +14,7 @@ UNITS = {
     "bayes_steps": "updates",
     "flat_prior_steps": "updates",
     "critical_batch_size": "examples",
+    "participation": "directions",
     "status": "0 reached, 1 never, 2 diverged, 3 out of steps",
 }
 """Units of the variables of the tables of `sweep` and `tune`; hyperparameters are pure numbers."""

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from nqmjax._tools import check_dtype, check_steps, precision, require
+from nqmjax._tools import check_steps, precision, require
+from nqmjax.dynamics import check_precision
 from nqmjax.optimizers import Optimizer
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.sweeps.devices import FirstAlone, Workers
@@ -18,11 +19,11 @@ CHUNK = 64
 """Lanes of one call of the compiled search; all calls have this many, so that it is compiled once."""
 
 
-def check_search(optimizer: Optimizer, max_steps: Any, rule: str, dtype: Any) -> None:
+def check_search(problem: NoisyQuadratic, optimizer: Optimizer, max_steps: Any, rule: str, dtype: Any) -> None:
     """Check the options of `search_lanes`."""
     check_steps("max_steps", max_steps, MAX_STEPS)
-    check_rule(optimizer, rule)
-    check_dtype(dtype)
+    check_rule(problem, optimizer, rule)
+    check_precision(problem, dtype)
     require(np.ndim(max_steps) == 0, "the shape of max_steps", np.shape(max_steps), "give a number")
 
 

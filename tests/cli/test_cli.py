@@ -26,7 +26,7 @@ from nqmjax.figures.paper import PAPER_FIGURES
 from nqmjax.nonlinear.catalogue import TEMPLATES
 from nqmjax.optimizers.methods import SGD, HeavyBall
 from nqmjax.optimizers.wrappers import Preconditioned
-from nqmjax.problem import power_law
+from nqmjax.problem import power_law, read_spectrum
 from nqmjax.runs.files import read as read_runs
 from nqmjax.runs.files import read_settings
 from nqmjax.scaling.curves import scaling_curves
@@ -34,7 +34,6 @@ from nqmjax.scaling.norms import noise_scale_from_norms, read_norms
 from nqmjax.scaling.observed import read_observed
 from nqmjax.scaling.tune import tune
 from nqmjax.schedules.files import read_plan
-from nqmjax.spectrum_files import read_spectrum
 from nqmjax.sweeps.grid import sweep
 from nqmjax.sweeps.store import open_store
 from nqmjax.target.table import Status

@@ -44,7 +44,9 @@ hyperparameters: learning_rate, momentum, nu, decay (of the average). Without
 preconditioner, and of their hyperparameters only the learning rate tuned: adam,
 adamw, rmsprop, sign, lion (--fixed beta2=0.95 weight_decay=0.1), followed by a
 closure; adam_rotated is Adam whose coordinates mix all directions. Their rates
-are in units of the parameters.
+are in units of the parameters. So are normalized_sgd, clipped_sgd (--fixed
+max_norm=1), lars and lamb, whose rates follow norms, of the layers that a
+spectrum file names in a column layer.
 
 Numbers: 2^10 is 1024, 4k is 4000, 1.5M is 1,500,000; 1e6 too. Batch sizes:
 1..64 doubles from 1 to 64, and 4..1024:4 multiplies by 4. Commas and spaces
