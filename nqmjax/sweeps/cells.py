@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nqmjax._tools import numeric, require
-from nqmjax.optimizers import Optimizer, hyperparameters, provenance
+from nqmjax.optimizers import MeanFieldOptimizer, Optimizer, hyperparameters, provenance
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.sweeps.lanes import search_lanes
 
@@ -54,6 +54,14 @@ class Grid:
         """Attributes of the table."""
         about = provenance(self.problem, self.optimizer)
         return {"title": "updates to a target loss", **about, "rule": self.rule, "max_steps": self.max_steps}
+
+    @property
+    def beside(self) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+        """What the table has beside its arrays of cells, with dimensions."""
+        fewest = None
+        if isinstance(self.optimizer, MeanFieldOptimizer):
+            fewest = self.optimizer.participation(self.problem, self.axes["batch_size"])
+        return {} if fewest is None else {"participation": (("batch_size",), np.asarray(fewest, np.float64))}
 
     def search(
         self, block: Block | None = None, progress: tqdm | None = None, devices: Any = None, spread: Callable | None = None

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from nqmjax._tools import check_target, require
 from nqmjax.dynamics import check_run
-from nqmjax.optimizers import MeanFieldOptimizer, Optimizer
+from nqmjax.optimizers import Optimizer
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.sweeps.cells import VARIABLES, dims_of, grid_of
 from nqmjax.sweeps.devices import local_devices
@@ -95,12 +95,11 @@ def sweep(
     with tqdm(total=grid.size, desc="sweep", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
         found = grid.search(progress=bar, devices=places)
     table = xr.Dataset(
-        {name: (dims_of(name, grid.dims), found[name]) for name in VARIABLES},
+        {name: (dims_of(name, grid.dims), found[name]) for name in VARIABLES} | grid.beside,
         coords=axes_to_coordinates(grid.axes),
         attrs=grid.attributes,
     )
-    fewest = optimizer.participation(problem, grid.axes["batch_size"]) if isinstance(optimizer, MeanFieldOptimizer) else None
-    return with_units(table if fewest is None else table.assign(participation=("batch_size", fewest)))
+    return with_units(table)
 
 
 def axes_to_coordinates(axes: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ import xarray as xr
 from nqmjax._tools import TEMPORARY, require, shown, write_durably
 from nqmjax.sweeps.cells import VARIABLES, Block, Grid, dims_of
 from nqmjax.sweeps.labels import UNFINISHED, units_of
-from nqmjax.sweeps.store_spec import METADATA, attributes, problem_arrays, read_attributes
+from nqmjax.sweeps.store_spec import METADATA, attributes, problem_arrays, problem_words, read_attributes
 
 ARRAYS = {"effective_learning_rate": np.float64, "steps": np.float64, "status": np.int8}
 """Arrays of the table, in the order in which those of a chunk are written."""
@@ -133,7 +133,9 @@ class Writer:
             self._array(self._group, name, dims, shape, chunk, dtype, extra)
         for name, values in grid.axes.items():
             self._array(self._group, name, (name,) * values.ndim, values.shape, values.shape)[...] = values
-        problem = self._group.create_group("problem")
+        for name, (dims, values) in grid.beside.items():
+            self._array(self._group, name, dims, values.shape, values.shape)[...] = values
+        problem = self._group.create_group("problem", attributes=problem_words(grid.problem))
         for name, values in problem_arrays(grid.problem).items():
             self._array(problem, name, ("direction",) * values.ndim, values.shape, values.shape)[...] = values
 
@@ -176,7 +178,8 @@ def open_store(path: str | os.PathLike) -> xr.Dataset:
     path = store_path(path)
     read_attributes(path)
     zarr_for(path)
-    return xr.open_zarr(path, chunks=None, consolidated=True, decode_timedelta=False)[VARIABLES]
+    table = xr.open_zarr(path, chunks=None, consolidated=True, decode_timedelta=False)
+    return table[[*VARIABLES, *(name for name in table if name not in VARIABLES)]]
 
 
 def store_path(path: str | os.PathLike) -> Path:

@@ -53,6 +53,7 @@ def specification(grid: Grid) -> dict[str, str]:
     return {
         "nqmjax": importlib.metadata.version("nqmjax"),
         **{f"the problem's {name}": _values_text(values) for name, values in problem_arrays(grid.problem).items()},
+        **{f"the problem's {name}": _words_text(words) for name, words in problem_words(grid.problem).items()},
         "optimizer": _optimizer_text(grid.optimizer),
         **{name: _values_text(values) for name, values in grid.axes.items()},
         "max_steps": str(grid.max_steps),
@@ -62,11 +63,15 @@ def specification(grid: Grid) -> dict[str, str]:
 
 
 def problem_arrays(problem: NoisyQuadratic) -> dict[str, np.ndarray]:
-    """What a problem consists of, by name; layers by their numbers."""
-    fields = {field.name: getattr(problem, field.name) for field in dataclasses.fields(problem)}
-    if problem.layer is not None:
-        fields["layer"] = problem.layers[1]
-    return {name: np.asarray(value, np.float64) for name, value in fields.items() if value is not None}
+    """The arrays of which a problem consists, by name."""
+    names = [field.name for field in dataclasses.fields(problem) if not field.metadata.get("static")]
+    return {name: np.asarray(getattr(problem, name), np.float64) for name in names if getattr(problem, name) is not None}
+
+
+def problem_words(problem: NoisyQuadratic) -> dict[str, list[str]]:
+    """What else a problem consists of, lists of words such as the `layer` of each group, by name."""
+    names = [field.name for field in dataclasses.fields(problem) if field.metadata.get("static")]
+    return {name: list(getattr(problem, name)) for name in names if getattr(problem, name) is not None}
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
@@ -101,9 +106,17 @@ def _values_text(values: np.ndarray) -> str:
     """A number, or an array so that any other value in it shows."""
     if values.ndim == 0:
         return repr(float(values))
-    digest = hashlib.sha256(values.astype("<f8").tobytes()).hexdigest()[:12]
     ends = f"{values.flat[0]:.6g} .. {values.flat[-1]:.6g}" if values.size else "none"
-    return f"{'x'.join(map(str, values.shape))} values, {ends} ({digest})"
+    return f"{'x'.join(map(str, values.shape))} values, {ends} ({_digest(values.astype('<f8').tobytes())})"
+
+
+def _words_text(words: list[str]) -> str:
+    """A list of words so that any other word in it shows."""
+    return f"{len(words)} words, {words[0]!r} .. {words[-1]!r} ({_digest(json.dumps(words).encode())})"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]
 
 
 def _optimizer_text(value: Any, name: str = "") -> str:
@@ -127,4 +140,4 @@ def _class_text(kind: type) -> str:
     text = ""
     with contextlib.suppress(OSError, TypeError):
         text = "".join(inspect.getsource(each) for each in own)
-    return f"{kind.__qualname__} of {kind.__module__} ({hashlib.sha256(text.encode()).hexdigest()[:12]})"
+    return f"{kind.__qualname__} of {kind.__module__} ({_digest(text.encode())})"

@@ -1,5 +1,6 @@
 """Stores: what is in them is what a sweep in memory gives, whatever the order, the interruptions and the company."""
 
+import dataclasses
 import errno
 import importlib.util
 import json
@@ -21,7 +22,7 @@ import nqmjax as nq
 from nqmjax._tools import writing
 from nqmjax.sweeps import best_cells, check_store, filling, open_store, store
 from nqmjax.sweeps.cells import grid_of
-from nqmjax.sweeps.store_spec import specification
+from nqmjax.sweeps.store_spec import check_same, specification
 from nqmjax.target import Status
 
 PROBLEM = nq.power_law(20)
@@ -93,6 +94,23 @@ def test_a_store_holds_what_a_sweep_gives(memory, whole):
         "command",
         "spec",
     } <= set(table.attrs)
+
+
+def test_layers_are_part_of_the_problem_and_participations_of_the_table(tmp_path):
+    path = tmp_path / "layers.zarr"
+    problem = nq.from_spectrum([1.0, 0.5, 0.1], layer=["a", "b", "b"])
+    grid = grid_of(problem, nq.nonlinear.LARS(0.1, 0.9), BATCHES, 0.1, 9, "first", "float64")
+    store.Writer(grid, store.Store(path, grid.dims, grid.shape, (2,))).create()
+    table = open_store(path)
+    np.testing.assert_array_equal(table.participation, grid.beside["participation"][1])
+    assert table.participation.dims == ("batch_size",)
+    assert zarr.open_group(path, mode="r")["problem"].attrs["layer"] == ["a", "b", "b"]
+    other = dataclasses.replace(grid, problem=dataclasses.replace(problem, layer=("a", "a", "b")))
+    with pytest.raises(ValueError, match=r"the problem's layer is 3 words, 'a' .. 'b' .*, asked 3 words, 'a' .. 'b'"):
+        check_same(path, other)
+    louder = dataclasses.replace(grid, problem=dataclasses.replace(problem, loss_noise=np.ones(3)))
+    with pytest.raises(ValueError, match=r"the problem's loss_noise is not there, asked 3 values, 1 .. 1"):
+        check_same(path, louder)
 
 
 def test_numbers_and_chunks_smaller_than_the_batch_sizes(tmp_path):
