@@ -2,17 +2,19 @@
 
 The way of the data, with the names in the order in which one meets them:
 
-    problem      NoisyQuadratic, power_law, from_spectrum, read_spectrum; problem.quantize
+    problem      NoisyQuadratic, power_law, from_spectrum, read_spectrum, least_squares; problem.quantize
     optimizer    SGD, HeavyBall, Nesterov, QHM; the wrappers Preconditioned, Averaged, L2, DecoupledWeightDecay;
                  Lookahead and LocalSGD, which synchronise every so many updates; LinearOptimizer for your own;
-                 by a closure Adam, AdamW, RMSprop, SignSGD, Lion
-    dynamics     risk (any number of steps at once), risk_curve (every step), stationary_risk, spectral_radius, stability_edge
+                 by a closure Adam, AdamW, RMSprop, SignSGD, Lion; NormalizedSGD, ClippedSGD, LARS, LAMB
+    dynamics     risk (any number of steps at once), risk_curve (every step), stationary_risk, spectral_radius,
+                 stability_edge, noise_edge
     questions    steps_to_target, sweep, tune
     bounds       bayes_bound, flat_prior_bound, bayes_examples
-    batch size   critical_batch_size, noise_scale, regimes; read_observed, anchored_curve,
+    batch size   critical_batch_size, noise_scale, regimes; strides, participation; read_observed, anchored_curve,
                  fit_problem, noise_scale_from_norms
     plans        Plan, run; optimize_schedule, steps_to_target_with_schedule
     by sampling  monte_carlo, with any optax optimizer; precondition
+    compilation  use_compilation_cache
 
     nqmjax.schedules  cosine, linear, wsd and others; closed_form_rates, optimal_batch_sizes, optimize_rates; compare,
                       tune_family; budget_curve, budget_regimes; transfer; best_plan_in_time, fastest_plan; read_plan
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
         measure,
         nonlinear,
         optimizers,
+        problem,
         runs,
         scaling,
         schedules,
@@ -54,9 +57,23 @@ if TYPE_CHECKING:
         target,
         training,
     )
+    from nqmjax._tools import use_compilation_cache
     from nqmjax.bounds import bayes_bound, bayes_examples, flat_prior_bound
-    from nqmjax.dynamics import noise_scale, risk, risk_curve, spectral_radius, stability_edge, stationary_risk
-    from nqmjax.nonlinear import Adam, AdamW, Lion, RMSprop, SignSGD, monte_carlo, precondition
+    from nqmjax.dynamics import noise_edge, noise_scale, risk, risk_curve, spectral_radius, stability_edge, stationary_risk
+    from nqmjax.nonlinear import (
+        LAMB,
+        LARS,
+        Adam,
+        AdamW,
+        ClippedSGD,
+        Lion,
+        NormalizedSGD,
+        RMSprop,
+        SignSGD,
+        monte_carlo,
+        participation,
+        precondition,
+    )
     from nqmjax.optimizers import (
         L2,
         QHM,
@@ -70,7 +87,7 @@ if TYPE_CHECKING:
         Nesterov,
         Preconditioned,
     )
-    from nqmjax.problem import NoisyQuadratic, from_spectrum, power_law
+    from nqmjax.problem import NoisyQuadratic, from_spectrum, least_squares, power_law, read_spectrum
     from nqmjax.scaling import (
         anchored_curve,
         critical_batch_size,
@@ -78,10 +95,10 @@ if TYPE_CHECKING:
         noise_scale_from_norms,
         read_observed,
         regimes,
+        strides,
         tune,
     )
     from nqmjax.schedules import Plan, optimize_schedule, run, steps_to_target_with_schedule
-    from nqmjax.spectrum_files import read_spectrum
     from nqmjax.sweeps import sweep
     from nqmjax.target import Status, StepsToTarget, steps_to_target
 
@@ -90,8 +107,7 @@ __version__ = "0.1.0"
 exports(
     __name__,
     public={
-        "problem": ["NoisyQuadratic", "power_law", "from_spectrum"],
-        "spectrum_files": ["read_spectrum"],
+        "problem": ["NoisyQuadratic", "power_law", "from_spectrum", "least_squares", "read_spectrum"],
         "optimizers": [
             "LinearOptimizer",
             "SGD",
@@ -105,7 +121,15 @@ exports(
             "Lookahead",
             "LocalSGD",
         ],
-        "dynamics": ["noise_scale", "risk", "risk_curve", "stationary_risk", "spectral_radius", "stability_edge"],
+        "dynamics": [
+            "noise_edge",
+            "noise_scale",
+            "risk",
+            "risk_curve",
+            "stationary_risk",
+            "spectral_radius",
+            "stability_edge",
+        ],
         "target": ["steps_to_target", "StepsToTarget", "Status"],
         "sweeps": ["sweep"],
         "scaling": [
@@ -116,12 +140,28 @@ exports(
             "anchored_curve",
             "fit_problem",
             "noise_scale_from_norms",
+            "strides",
         ],
         "schedules": ["Plan", "run", "optimize_schedule", "steps_to_target_with_schedule"],
         "bounds": ["bayes_bound", "flat_prior_bound", "bayes_examples"],
-        "nonlinear": ["Adam", "AdamW", "RMSprop", "SignSGD", "Lion", "monte_carlo", "precondition"],
+        "nonlinear": [
+            "Adam",
+            "AdamW",
+            "RMSprop",
+            "SignSGD",
+            "Lion",
+            "NormalizedSGD",
+            "ClippedSGD",
+            "LARS",
+            "LAMB",
+            "participation",
+            "monte_carlo",
+            "precondition",
+        ],
+        "_tools": ["use_compilation_cache"],
     },
     packages=[
+        "problem",
         "optimizers",
         "dynamics",
         "target",

@@ -8,6 +8,7 @@ Source: the Gaussian conjugate posterior; Wu et al. 2018, "Understanding short-h
 meta-optimization", for the greedy rates that attain it one direction at a time.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -40,7 +41,7 @@ def bayes_bound(problem: NoisyQuadratic, examples: Any) -> Any:
 
     Source: the precision of a Gaussian posterior; see the module.
     """
-    check_problem(problem)
+    check_problem(problem, "bayes_bound")
     return evaluate(_bayes_bound, problem, _check_examples(examples))
 
 
@@ -67,7 +68,7 @@ def flat_prior_bound(problem: NoisyQuadratic, examples: Any) -> Any:
 
     Source: Zhang et al. 2019, section 3.6, where it is called the information theoretic lower bound.
     """
-    check_problem(problem)
+    check_problem(problem, "flat_prior_bound")
     return evaluate(_flat_prior_bound, problem, _check_examples(examples))
 
 
@@ -75,7 +76,8 @@ def bayes_examples(problem: NoisyQuadratic, target: Any) -> Any:
     r"""The number of examples below which no method reaches `target`: the inverse of `bayes_bound`.
 
     A run at batch size `B` takes at least `bayes_examples / B` updates; its efficiency is `bayes_examples` over the
-    examples that it needs. Differentiable in the target and in the problem.
+    examples that it needs. Differentiable in the target and in the problem. Where the
+    noise follows the loss, that of the target is taken: until it is reached, every gradient has more.
 
     Args:
       problem: the quadratic.
@@ -94,9 +96,10 @@ def bayes_examples(problem: NoisyQuadratic, target: Any) -> Any:
 
     Source: the precision of a Gaussian posterior; see the module.
     """
-    check_problem(problem)
+    check_problem(problem, "bayes_examples", loss_noise=True)
     check_loss(target)
-    return evaluate(_bayes_examples, problem, target if is_traced(target) else numeric("target", target))
+    kernel = _bayes_examples_under_loss_noise if problem.follows_loss else _bayes_examples
+    return evaluate(kernel, problem, target if is_traced(target) else numeric("target", target))
 
 
 def _check_examples(examples: Any) -> Any:
@@ -129,6 +132,18 @@ def _bayes_examples(problem: NoisyQuadratic, target: Any) -> jax.Array:
     value, slope = jax.jvp(lambda n: _excess(problem, n), (jnp.where(regular, root, 1),), (jnp.ones_like(root),))
     newton = jnp.where(regular, (excess - value) / jax.lax.stop_gradient(jnp.where(regular, slope, 1)), 0)
     return root + (newton - jax.lax.stop_gradient(newton))
+
+
+@jax.jit
+def _bayes_examples_under_loss_noise(problem: NoisyQuadratic, target: Any) -> jax.Array:
+    gain = 0.0 if problem.loss_noise is None else problem.loss_noise
+
+    def examples(target: jax.Array) -> jax.Array:
+        noise = problem.noise + gain * target
+        return _bayes_examples(dataclasses.replace(problem, noise=noise, loss_noise=None, own_noise=None), target)
+
+    target = jnp.asarray(target)
+    return jax.vmap(examples)(target.ravel()).reshape(target.shape)
 
 
 def _excess(problem: NoisyQuadratic, examples: Any) -> jax.Array:

@@ -1,5 +1,9 @@
 """Readable failures, and the strictest arithmetic: shapes and precisions that JAX would mend silently are errors."""
 
+import os
+import tempfile
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -12,9 +16,39 @@ KERNELS = ("runs", "nonlinear")
 LONGEST = ("test_notebooks.py", "test_docs.py", "test_figures.py")
 """Files with the longest tests: they come first, so that what is left at the end can be shared out between processes."""
 
+MOST_MAPS = 20_000
+"""A process may have 65,530; compilers that get none more end it without a word."""
+
+CACHE = {
+    "jax_compilation_cache_dir": None,
+    "jax_persistent_cache_min_compile_time_secs": 0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+"""What one process has compiled the others read: pytest's workers, the kernels of notebooks, commands run as processes."""
+
+
+def pytest_configure(config):
+    """Give the whole session one cache of compiled programs, empty at its start and gone at its end."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # one of the developer's, or this very one, seen by a worker
+        return
+    cache = tempfile.TemporaryDirectory(prefix="nqmjax-tests-", ignore_cleanup_errors=True)
+    config.add_cleanup(cache.cleanup)
+    for name, value in (CACHE | {"jax_compilation_cache_dir": cache.name}).items():
+        os.environ[name.upper()] = str(value)
+        jax.config.update(name, value)
+
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Forget the compiled programs of earlier files before Linux runs out of memory maps, of which each has some ten."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > MOST_MAPS:
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True, scope="module")

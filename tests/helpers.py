@@ -1,5 +1,6 @@
 """Random cells for tests of exactness, and brute force over every step of each."""
 
+import dataclasses
 import functools
 from dataclasses import dataclass, fields
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 
 import nqmjax as nq
 from nqmjax.dynamics.model import build_model
-from nqmjax.optimizers.base import hyperparameters
+from nqmjax.optimizers.base import hyperparameters, linear_system
 
 
 class AggMo(nq.LinearOptimizer):
@@ -349,12 +350,72 @@ def compare_periodic(kind, seed, cells=25, groups=8, horizon=5000, inner=None):
     tame = known < 1e6 * problem.initial_risk
     np.testing.assert_allclose(risks[tame], known[tame], rtol=1e-7)
     target = np.array([adversarial_target(rng, curve, problem.irreducible) for curve in curves])
-    found, tally = nq.steps_to_target(problem, optimizer, batch, target), Tally(cells=cells)
+    return judge_first((kind, seed), curves, target, nq.steps_to_target(problem, optimizer, batch, target), horizon)
+
+
+def judge_first(label, curves, target, found, horizon):
+    """First passages that were found, one of each curve, against those of the curves; ties are told apart."""
+    tally = Tally(cells=len(curves))
     for i, (curve, got) in enumerate(zip(curves, found.steps, strict=True)):
         tally.reached += bool((curve <= target[i]).any())
         tally.oscillating += bool((curve[1:] > curve[:-1]).any())
         early, exact, late = (answers("first", curve, target[i] * (1 + tie)) for tie in (TIE, 0.0, -TIE))
         tally.ties += early <= min(got, horizon + 1) <= late and min(got, horizon + 1) != exact
         if not early <= min(got, horizon + 1) <= late:
-            tally.mismatches += ((kind, seed, i, got, exact, int(found.status[i])),)
+            tally.mismatches += ((*label, i, got, exact, int(found.status[i])),)
     return tally
+
+
+LOSS_NOISE = ("SGD", "HeavyBall", "Nesterov", "Averaged HeavyBall")
+"""Optimizers that are compared under noise that follows the loss."""
+
+
+def loss_noise_curves(problem, optimizer, batch, horizon):
+    """Risks `(cells, horizon + 1)` under noise that follows the loss by the recursion of second moments, in NumPy."""
+    with jax.enable_x64(True):
+        system = jax.tree.map(np.asarray, linear_system(optimizer, problem.curvature))
+    a = np.moveaxis(system.increment, (0, 1), (-2, -1))
+    a = np.broadcast_to(a + np.eye(a.shape[-1]), (len(batch), problem.curvature.size, *a.shape[-2:]))
+    b, read, parameter, first = (
+        np.broadcast_to(np.moveaxis(row, 0, -1), a.shape[:-1])
+        for row in (system.kick, system.read, system.parameter, system.start)
+    )
+    moments = problem.initial[:, None, None] * first[..., :, None] * first[..., None, :]
+    kicked, weight, risks = b[..., :, None] * b[..., None, :], 0.5 * problem.count * problem.curvature, []
+
+    def mean_square(row):
+        return np.einsum("cni,cnij,cnj->cn", row, moments, row)
+
+    with np.errstate(all="ignore"):
+        for _ in range(horizon + 1):
+            risks.append(problem.irreducible + mean_square(read) @ weight)
+            now = mean_square(parameter)
+            loss = problem.irreducible + now @ weight
+            noise = problem.noise + problem.loss_noise * loss[:, None] + problem.own_noise * now
+            moments = a @ moments @ a.swapaxes(-1, -2) + (noise / batch[:, None])[..., None, None] * kicked
+    risks = np.array(risks).T
+    return np.where(np.isnan(risks), np.inf, risks)
+
+
+def compare_loss_noise(name, seed, cells=25, groups=6, horizon=5000):
+    """First passages of random cells under noise that follows the loss, around its edge too, and their risks."""
+    rng = np.random.default_rng([seed, 3, *map(ord, name)])
+    problem = random_problem(rng, groups)
+    gain = problem.curvature * 10 ** rng.uniform(-1, 2, groups if rng.random() < 0.5 else 1)
+    own = problem.curvature**2 * (rng.random() < 0.5)
+    problem = dataclasses.replace(problem, loss_noise=gain, own_noise=own)
+    rate = 10 ** rng.uniform(-4, 0.4, cells) / problem.curvature[0]
+    values = {
+        key: 1 - 10 ** rng.uniform(-2, 0, cells) for key in hyperparameters(ALL[name](rng, 1.0)) if key != "learning_rate"
+    }
+    optimizer = ALL[name](rng, 1.0).replace(learning_rate=rate, **values)
+    smallest = nq.noise_edge(problem, optimizer)
+    near = np.where(np.isfinite(smallest), smallest, 1.0) * (1 + rng.choice([-1, 1], cells) * 10 ** rng.uniform(-6, 0, cells))
+    batch = np.where(rng.random(cells) < 0.4, np.maximum(near, 1.0), 2.0 ** rng.uniform(0, 22, cells))
+    curves = loss_noise_curves(problem, optimizer, batch, horizon)
+    steps = rng.integers(0, horizon, cells)
+    known, risks = curves[np.arange(cells), steps], nq.risk(problem, optimizer, batch, steps)
+    tame = known < 1e6 * problem.initial_risk
+    np.testing.assert_allclose(risks[tame], known[tame], rtol=1e-7, atol=1e-290)
+    target = np.array([adversarial_target(rng, curve, problem.irreducible) for curve in curves])
+    return judge_first((name, seed), curves, target, nq.steps_to_target(problem, optimizer, batch, target), horizon)

@@ -17,6 +17,9 @@ MANY = nq.runs.make(np.geomspace(1e6, 8e6, 8), [64, 128] * 4, [2000, 1000, 500, 
 MODEL = made_model("chinchilla")
 CURVE = ([1.0, 4.0, 16.0, 64.0], [100.0, 30.0, 20.0, 18.0])
 
+TABLE = xr.Dataset(
+    {name: ("batch_size", [9.0]) for name in ("steps", "status", "effective_learning_rate")}, {"batch_size": [4]}
+)
 RAGGED = [[1.0], [1.0, 2.0]]
 THING = [None, "a", 3.0, [1, 2], math.nan]
 """In the place of an object of nqmjax."""
@@ -24,12 +27,14 @@ NUMBER = [None, "a", math.nan, RAGGED, {}]
 POSITIVE = [*NUMBER, -1.0]
 COUNT = [*NUMBER, -1, 1.5, math.inf]
 WORD = [None, "nonsense", 3]
+NAMES = ["", RAGGED, 1.5, {}, ["a"], ["a", "b", "c", "d"]]
 PATH = [None, 3, b"x.csv", ["x.csv"], "no such folder/x.csv", "no.such.suffix", "zero\0byte.csv"]
 
 ON_PROBLEM = {"problem": (PROBLEM, THING), "optimizer": (METHOD, THING)}
 BATCH = {"batch_size": (4, [*NUMBER, 0.5, 0, -1, math.inf])}
 STEPS = {"steps": (10, COUNT)}
 DTYPE = {"dtype": ("float64", WORD)}
+DEVICES = {"devices": (None, ["nonsense", "cpu:99", 3, [], [None]])}
 FAMILY = {"family": ("cosine", WORD)}
 CAP = {"max_learning_rate": (1.0, ["a", math.nan, -1.0, 0.0, RAGGED])}
 OVER = {"over": (("learning_rate",), [["speed"], 3])}
@@ -183,6 +188,8 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "noise": (1.0, ["a", math.nan, RAGGED, -1.0, [1.0, 2.0], {}]),
             "initial": (1.0, [*POSITIVE, [1.0, 2.0]]),
             "irreducible": (0.0, [*POSITIVE, math.inf, [0.0]]),
+            "loss_noise": (1.0, ["a", math.nan, RAGGED, -1.0, [1.0, 2.0], {}]),
+            "layer": ("a", NAMES),
         },
     ),
     "from_spectrum": (
@@ -193,9 +200,21 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "noise": ([1.0, 2.0], ["a", math.nan, RAGGED, -1.0, [1.0, 2.0, 3.0]]),
             "initial": ([1.0, 2.0], [*POSITIVE, [1.0, 2.0, 3.0]]),
             "irreducible": (0.0, [*POSITIVE, math.inf]),
+            "loss_noise": ([1.0, 2.0], ["a", math.nan, RAGGED, -1.0, [1.0, 2.0, 3.0]]),
+            "layer": (["a", "b"], NAMES),
+        },
+    ),
+    "least_squares": (
+        nq.least_squares,
+        {
+            "eigenvalues": ([1.0, 2.0], [*NUMBER, [], [[1.0, 2.0]], [-1.0, 1.0], [0.0, 0.0], [math.inf, 1.0]]),
+            "label_noise": (0.1, [*POSITIVE, math.inf, [0.0]]),
+            "count": ([1.0, 2.0], ["a", math.nan, RAGGED, 0.0, -1.0, [1.0, 2.0, 3.0]]),
+            "initial": ([1.0, 2.0], [*POSITIVE, [1.0, 2.0, 3.0]]),
         },
     ),
     "read_spectrum": (nq.read_spectrum, {"path": ("x.csv", PATH)}),
+    "use_compilation_cache": (nq.use_compilation_cache, {"directory": ("cache", [3, b"cache", ["cache"], "zero\0byte"])}),
     "NoisyQuadratic": (
         lambda **values: nq.risk(nq.NoisyQuadratic(**values), METHOD, 4, 3),
         {
@@ -203,7 +222,10 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "noise": ([1.0, 0.1], [*POSITIVE, [1.0, -1.0], [1.0, 2.0, 3.0]]),
             "initial": ([1.0, 1.0], [*POSITIVE, [1.0, 2.0, 3.0]]),
             "count": ([1.0, 1.0], [*POSITIVE, 0.0, [1.0, 0.0]]),
+            "loss_noise": (None, ["a", math.nan, RAGGED, -1.0, 1.0, [1.0, 2.0, 3.0]]),
+            "own_noise": (None, ["a", math.nan, RAGGED, -1.0, 1.0, [1.0, 2.0, 3.0]]),
             "irreducible": (0.0, [*POSITIVE, math.inf]),
+            "layer": (("a", "b"), ["ab", 3, ["a", "b"], ("a",), ("a", 1)]),
         },
     ),
     "SGD": (used(nq.SGD), {"learning_rate": (0.1, HYPER)}),
@@ -215,6 +237,14 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
     "RMSprop": (used(nq.RMSprop), {"learning_rate": (0.1, HYPER), "beta2": (0.9, HYPER), "eps": (0.1, HYPER)}),
     "SignSGD": (used(nq.SignSGD), {"learning_rate": (0.1, HYPER), "weight_decay": (0.1, HYPER)}),
     "Lion": (used(nq.Lion), {"learning_rate": (0.1, HYPER), "beta1": (0.9, HYPER), "beta2": (0.9, HYPER)}),
+    "NormalizedSGD": (used(nq.NormalizedSGD), {"learning_rate": (0.1, HYPER), "momentum": (0.9, HYPER), "eps": (0.1, HYPER)}),
+    "ClippedSGD": (used(nq.ClippedSGD), {"learning_rate": (0.1, HYPER), "max_norm": (1.0, [*HYPER, 0.0, -1.0])}),
+    "LARS": (used(nq.LARS), {"learning_rate": (0.1, HYPER), "trust_coefficient": (0.1, [*HYPER, 0.0]), "eps": (0.1, HYPER)}),
+    "LAMB": (used(nq.LAMB), {"learning_rate": (0.1, HYPER), "beta1": (0.9, HYPER), "beta2": (0.9, HYPER), "eps": (0.1, HYPER)}),
+    "participation": (
+        nq.participation,
+        {"problem": (PROBLEM, THING), "second_moments": (np.ones(3), ["a", math.nan, -1.0, RAGGED, [1.0]])} | BATCH,
+    ),
     "Preconditioned": (used(nq.Preconditioned), {"optimizer": (METHOD, THING), "power": (0.5, HYPER)}),
     "Averaged": (used(nq.Averaged), {"optimizer": (METHOD, THING), "decay": (0.9, HYPER)}),
     "L2": (used(nq.L2), {"optimizer": (METHOD, THING), "strength": (0.1, HYPER)}),
@@ -229,20 +259,30 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
     "stationary_risk": (nq.stationary_risk, ON_PROBLEM | BATCH | DTYPE),
     "spectral_radius": (nq.spectral_radius, {"optimizer": (METHOD, THING), "curvature": (1.0, POSITIVE)}),
     "stability_edge": (nq.stability_edge, {"optimizer": (METHOD, THING), "curvature": (1.0, POSITIVE)}),
+    "noise_edge": (nq.noise_edge, ON_PROBLEM),
     "steps_to_target": (
         nq.steps_to_target,
         ON_PROBLEM | BATCH | {"target": (0.1, [*NUMBER, math.inf]), "max_steps": (9, COUNT), "rule": ("first", WORD)} | DTYPE,
     ),
     "sweep": (
         nq.sweep,
-        ON_PROBLEM | BATCH | {"target": (0.1, [*NUMBER, [[0.1]]]), "max_steps": (9, COUNT), "rule": ("first", WORD)} | DTYPE,
+        ON_PROBLEM
+        | BATCH
+        | {"target": (0.1, [*NUMBER, [[0.1]]]), "max_steps": (9, COUNT), "rule": ("first", WORD)}
+        | DTYPE
+        | DEVICES
+        | {"store": (None, [*PATH[1:], "grid.nc"]), "chunk": (None, [*COUNT[1:], 0])},
     ),
+    "sweeps.open_store": (nq.sweeps.open_store, {"path": ("none.zarr", [*PATH, "none.zarr"])}),
+    "sweeps.check_store": (nq.sweeps.check_store, {"path": ("none.zarr", [*PATH, "none.zarr"])}),
+    "sweeps.best_cells": (nq.sweeps.best_cells, {"table": (TABLE, [*THING, "none.zarr"]), "keep": ("batch_size", WORD)}),
     "tune": (
         nq.tune,
         {"problem": (PROBLEM, THING), "template": (METHOD, THING)}
         | BATCH
         | {"target": (0.1, POSITIVE), "fixed": ((), [["momentun"], ["learning_rate"]]), "max_steps": (9, COUNT)}
-        | DTYPE,
+        | DTYPE
+        | DEVICES,
     ),
     "Plan": (
         nq.Plan,
@@ -461,7 +501,8 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
             "target": (0.1, POSITIVE),
             "optimizers": (["sgd"], [["nonsense"], "sgd", [], 3]),
             "powers": ([0.0], [["a"], [2.0], [], 3]),
-        },
+        }
+        | DEVICES,
     ),
     "scaling.recipes": (
         nq.scaling.recipes,
@@ -500,6 +541,13 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
     "regimes": (
         nq.regimes,
         {"curve": (CURVE, [None, "a", 3.0, [1], ([1.0], [1.0, 2.0])]), "tolerance": (0.1, [*POSITIVE, 0.0])},
+    ),
+    "strides": (
+        nq.strides,
+        ON_PROBLEM
+        | {"batch_size": (4, [*NUMBER, 0.5, 0, -1, math.inf, [[4.0]]]), "steps": (2, [*COUNT, 0])}
+        | {"dataset_size": (64, [*[bad for bad in POSITIVE if bad is not None], 3, math.inf])}
+        | DTYPE,
     ),
     "monte_carlo": (
         nq.monte_carlo,
@@ -548,6 +596,7 @@ UNCHECKED = {
     "StepsToTarget": "a result",
     "Status": "an enumeration",
     "measure.Measurement": "a result",
+    "sweeps.StoreCheck": "a result",
     "training.Method": "what method returns",
     "training.Split": "a pair of pairs, checked where it is used",
     "training.digits": "needs a package that is not always there; checked with its tests",

@@ -6,6 +6,8 @@ import optax
 import pytest
 
 import nqmjax as nq
+from nqmjax._tools import precision
+from nqmjax.sweeps import lanes
 
 PROBLEM, TARGET = nq.power_law(6), 0.5
 RATES = np.array([0.05, 0.1, 9.0])  # the last one diverges: infinity is an answer
@@ -87,6 +89,7 @@ def test_inside_shard_map():
 def test_kernels_lower_for_accelerators(dtype):
     problem = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), PROBLEM)
     half, batch, target = np.array([0.5, 8.0, 1.0], dtype)
+    limits = np.full((2, 3), 9, np.uint32)
 
     def questions(rates):
         optimizer = nq.HeavyBall(rates, half)
@@ -95,9 +98,14 @@ def test_kernels_lower_for_accelerators(dtype):
             nq.risk(problem, optimizer, batch, 100),
             nq.stationary_risk(problem, optimizer, batch),
             nq.steps_to_target(problem, optimizer, batch, target).steps,
+            nq.steps_to_target(problem, nq.Adam(rates, half, half), batch, target).steps,
+            nq.risk_curve(problem, optimizer, batch, 5),
+            nq.bayes_bound(problem, rates),
+            nq.flat_prior_bound(problem, rates),
+            lanes._search(problem, nq.HeavyBall(rates, rates), np.full((2, 3), batch), rates, limits, False),
             nq.run(problem, nq.SGD(half), nq.Plan(rates, steps=[3, 4], batch_size=[2, 3])),
         )
 
-    with jax.enable_x64(dtype == "float64"):
+    with precision(dtype):
         lowered = jax.export.export(jax.jit(questions), platforms=["cuda", "tpu"])(np.array([0.1, 0.2], dtype))
     assert lowered.platforms == ("cuda", "tpu")

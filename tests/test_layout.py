@@ -15,7 +15,7 @@ import nqmjax
 
 ORDER = [
     ["_tools"],
-    ["problem", "bounds", "spectrum_files"],
+    ["problem", "bounds"],
     ["optimizers"],
     ["dynamics"],
     ["target"],

@@ -63,7 +63,7 @@ def test_malformed_calls(name, tmp_path, monkeypatch):
 
 def test_every_public_name_is_called_or_says_why_not():
     public = {*nqmjax.__all__, *(f"runs.{name}" for name in nqmjax.runs.__all__)}
-    for folder in ("schedules", "scaling", "measure", "training"):
+    for folder in ("schedules", "scaling", "measure", "training", "sweeps"):
         public |= {f"{folder}.{name}" for name in set(getattr(nqmjax, folder).__all__) - set(nqmjax.__all__)}
     assert {*CALLS, *UNCHECKED} == public
     assert len(CASES) > 800

@@ -1,5 +1,6 @@
 """The problem's factories and its grouping."""
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -47,6 +48,47 @@ def test_grouping_uses_every_bin():
     assert np.all(np.diff(small.curvature) < 0)
     np.testing.assert_allclose(small.noise, small.curvature)
     np.testing.assert_array_equal(nq.power_law(50).quantize(100).curvature, nq.power_law(50).curvature)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(4, 60), st.integers(1, 200), st.integers(0, 2**32 - 1))
+def test_groups_never_mix_layers(bins, size, seed):
+    rng = np.random.default_rng(seed)
+    names = rng.choice(["first", "second", "head"], size)
+    curvature = 10 ** rng.uniform(-6, 1, size) * (rng.random(size) < [0.9] * (size - 1) + [1])
+    problem = nq.from_spectrum(curvature, count=rng.integers(1, 9, size), layer=names)
+    small = problem.quantize(bins)
+    assert small.curvature.size <= bins or small is problem
+    assert set(small.layers[0]) == set(names)
+    for name in set(names):
+        for part in (problem, small):
+            assert len(part.layer) == part.curvature.size
+        mine, its = np.array(problem.layer) == name, np.array(small.layer) == name
+        assert small.count[its].sum() == problem.count[mine].sum()
+        assert (small.count * small.curvature)[its].sum() == pytest.approx((problem.count * problem.curvature)[mine].sum())
+
+
+def test_one_layer_groups_as_none_does():
+    plain, named = nq.power_law(500).quantize(20), nq.power_law(500, layer="all").quantize(20)
+    np.testing.assert_array_equal(plain.curvature, named.curvature)
+    assert named.layer == ("all",) * 20
+
+
+def test_layers_follow_their_directions_and_pass_through_transformations():
+    problem = nq.from_spectrum([0.1, 2.0, 0.5], layer=["a", "b", "a"])
+    assert problem.layer == ("b", "a", "a")
+    names, numbers = problem.layers
+    assert (names, numbers.tolist()) == (["b", "a"], [0, 1, 1])
+    assert nq.power_law(2, layer=[7, 8]).layer == ("7", "8")
+    assert nq.power_law(2).layer is None
+    doubled = jax.jit(lambda problem: jax.tree.map(lambda leaf: 2 * leaf, problem))(problem)
+    assert doubled.layer == problem.layer
+    plain = nq.from_spectrum([0.1, 2.0, 0.5])
+    curve = nq.risk_curve(plain, nq.SGD(0.1), 4, 9)
+    np.testing.assert_array_equal(nq.risk_curve(problem, nq.SGD(0.1), 4, 9), curve)
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), problem, problem)
+    curves = jax.vmap(lambda problem: nq.risk_curve(problem, nq.SGD(0.1), 4, 9))(stacked)
+    np.testing.assert_allclose(curves, [curve, curve], rtol=1e-6)
 
 
 @pytest.mark.parametrize("power", [0.0, 0.25, 0.5, 0.75])
@@ -117,6 +159,11 @@ def test_directions_without_curvature_never_count():
         (lambda: nq.risk(nq.NoisyQuadratic(*[[1.0]] * 4), nq.SGD(0.1), 1, 1), r"curvature is \[1.0\]: give a 1-D array"),
         (lambda: nq.risk(nq.NoisyQuadratic(*[np.ones(2)] * 4, None), nq.SGD(0.1), 1, 1), "irreducible is None: give a number"),
         (lambda: nq.power_law(5).quantize(0), "bins is 0"),
+        (lambda: nq.power_law(5, layer=list("abcab")).quantize(2), "bins is 2: give at least one for each of the 3 layers"),
+        (lambda: nq.power_law(3, layer=["a", "b"]), r"the shape of layer is \(2,\): give 3 names"),
+        (lambda: nq.power_law(3, layer=["a", "", "b"]), r"layer\[1\] is '': give a name that is not empty"),
+        (lambda: nq.power_law(3, layer=1.5), "layer is 1.5: give 3 names"),
+        (lambda: nq.risk(nq.NoisyQuadratic(*np.ones((4, 2)), layer=("a",)), nq.SGD(0.1), 1, 1), "layer is .*: give a tuple"),
         (lambda: nq.power_law(5).quantize(2.5), "bins is 2.5"),
     ],
 )

@@ -14,15 +14,18 @@ if TYPE_CHECKING:
         check_target,
         check_values,
         is_traced,
+        labels,
         numeric,
         require,
         scalar,
         shown,
         whole,
     )
+    from nqmjax._tools.compilation_cache import VARIABLE, cache_by_environment, forget, use_compilation_cache
     from nqmjax._tools.cores import on_all_cores
     from nqmjax._tools.csv_text import Rows
     from nqmjax._tools.datasets import ENGINE, save_dataset
+    from nqmjax._tools.eigenvalues import ROUND_OFF, clear_round_off, logarithmic_bins
     from nqmjax._tools.numerals import parse_number
     from nqmjax._tools.precision import evaluate, own_arithmetic, precision
     from nqmjax._tools.tables import (
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
         warn_of_unused,
     )
     from nqmjax._tools.text import plain_exponent
-    from nqmjax._tools.writing import as_path, check_output, check_suffix, write_atomically
+    from nqmjax._tools.writing import TEMPORARY, as_path, check_output, check_suffix, write_atomically, write_durably
 
 exports(
     __name__,
@@ -53,15 +56,18 @@ exports(
             "check_target",
             "check_values",
             "is_traced",
+            "labels",
             "numeric",
             "require",
             "scalar",
             "shown",
             "whole",
         ],
+        "compilation_cache": ["VARIABLE", "cache_by_environment", "forget", "use_compilation_cache"],
         "cores": ["on_all_cores"],
         "csv_text": ["Rows"],
         "datasets": ["ENGINE", "save_dataset"],
+        "eigenvalues": ["ROUND_OFF", "clear_round_off", "logarithmic_bins"],
         "numerals": ["parse_number"],
         "precision": ["evaluate", "own_arithmetic", "precision"],
         "tables": [
@@ -78,6 +84,6 @@ exports(
             "warn_of_unused",
         ],
         "text": ["plain_exponent"],
-        "writing": ["as_path", "check_output", "check_suffix", "write_atomically"],
+        "writing": ["TEMPORARY", "as_path", "check_output", "check_suffix", "write_atomically", "write_durably"],
     },
 )

@@ -123,6 +123,25 @@ def scalar(argument: str, value: Any) -> float:
     return float(array)
 
 
+def labels(argument: str, value: Any, size: int) -> tuple[str, ...]:
+    """Return `size` names as text, of as many texts or whole numbers or of a single one for all, or say what is wrong.
+
+    >>> labels("layer", ["first", "second"], 2), labels("layer", 0, 3)
+    (('first', 'second'), ('0', '0', '0'))
+    """
+    remedy = f"give {size} names, one for each direction, or a single one"
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of unequal lengths
+        array = np.asarray(None)
+    texts = array.dtype == object and all(isinstance(name, str) for name in array.flat)  # of pandas and xarray
+    require((array.dtype.kind in "iuU" or texts) and array.size > 0, argument, value, remedy)
+    require(array.shape in ((), (size,)), f"the shape of {argument}", array.shape, remedy)
+    names = tuple(np.broadcast_to(array, size).astype(str).tolist())
+    check_values(argument, np.array(names, object), [bool(name.strip()) for name in names], "give a name that is not empty")
+    return names
+
+
 def whole(argument: str, value: Any, least: int = 1) -> int:
     """Return `value` as an int, or say which argument is not a single whole number of at least `least`."""
     number = scalar(argument, value)

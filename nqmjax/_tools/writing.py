@@ -1,12 +1,17 @@
 """Writing of files: whole or not at all, and refused before a long computation where it could not succeed."""
 
+import contextlib
 import os
 import tempfile
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nqmjax._tools.checks import require
+
+TEMPORARY = ".nqmjax-"
+"""Names of files and directories that are on their way begin so."""
 
 TRIAL = bytes(2**16)
 """What is written and removed again to see whether a disk has room."""
@@ -57,7 +62,7 @@ def check_output(path: str | os.PathLike, force: bool = False) -> None:
         require(os.path.isfile(path), "path", path, "this is not an ordinary file; choose another name")
         require(force, "path", path, "the file exists; pass force=True (--force on the command line) or choose another name")
     try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".nqmjax-") as trial:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=TEMPORARY) as trial:
             Path(trial, path.name).write_bytes(TRIAL)
     except OSError as error:
         raise ValueError(f"path is {path}: {error.strerror}; choose another name or directory") from None
@@ -83,8 +88,51 @@ def write_atomically(path: str | os.PathLike, writer: Callable[[Path], Any], for
     """
     check_output(path, force)
     target = os.path.realpath(path)
-    with tempfile.TemporaryDirectory(dir=os.path.dirname(target), prefix=".nqmjax-") as folder:
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(target), prefix=TEMPORARY) as folder:
         temporary = Path(folder, Path(path).name)
         writer(temporary)
         require(temporary.exists(), "path", path, "nothing was written under this name; give it the suffix of its format")
         os.replace(temporary, target)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, and return when it is on the disk: a power failure takes nothing back.
+
+    A process that is killed may leave a file of another name, `TEMPORARY` in front, beside it.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_durably(Path(folder, "new", "result"), b"42")
+    ...     Path(folder, "new", "result").read_bytes(), os.listdir(folder)
+    (b'42', ['new'])
+    """
+    _make_folder(path.parent)
+    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    _bring_to_disk(path.parent)
+
+
+def _make_folder(path: Path) -> None:
+    """Make a directory and those above it, on the disk."""
+    if not path.is_dir():
+        _make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _bring_to_disk(path.parent)
+
+
+def _bring_to_disk(folder: Path) -> None:
+    """Let the names in a directory outlast a power failure, where the system can."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

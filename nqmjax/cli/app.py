@@ -17,6 +17,7 @@ from typing import Any
 from cyclopts import App, CycloptsError
 
 from nqmjax import __version__
+from nqmjax._tools import cache_by_environment, forget
 from nqmjax.cli.messages import message_of
 from nqmjax.cli.reports import set_command
 
@@ -42,8 +43,14 @@ Examples:
                                            the loss of a run, with an interval
   nqmjax plan model.json --compute 1e14    how large a model, how large a batch?
 
+What is compiled is kept in your cache directory, at most 512 MB of it, and need
+not be compiled again. NQMJAX_CACHE=DIRECTORY in the environment names another;
+NQMJAX_CACHE=off, or --no-cache with any command, does without.
+
 Exit codes: 0 done, 2 bad input (one line on stderr says what), 130 interrupted.
 """
+
+NO_CACHE = "--no-cache"
 
 app = App(
     name="nqmjax",
@@ -56,8 +63,10 @@ app = App(
 
 COMMANDS = {
     "scaling": "Tuned updates to a target loss against batch size, for several optimizers.",
-    "figure": "A figure of Zhang et al. 2019, computed exactly.",
+    "figure": "A figure of Zhang et al. 2019 or another paper, computed exactly.",
     "sweep": "Exact updates to a target loss over a grid of hyperparameters and batch sizes.",
+    "store check": "Whether every file of a store of a sweep is whole.",
+    "store best": "The best settings in a store of a sweep, which may still be growing.",
     "schedule compare": "Cosine, linear or WSD? Final loss of schedule families, each at its best.",
     "schedule optimize": "The best possible plan, piece by piece.",
     "schedule transfer": "Batch times k: what rate, and how many steps? A recipe under each rule.",
@@ -75,7 +84,10 @@ COMMANDS = {
 }
 """Each command, `nqmjax.cli.commands.NAME:command`, and its line in the lists of commands, the first of its own help."""
 
-GROUPS = {"schedule": "Learning-rate schedules: compare families, find the best plan, move one to another batch."}
+GROUPS = {
+    "schedule": "Learning-rate schedules: compare families, find the best plan, move one to another batch.",
+    "store": "Sweeps that are stored on disk chunk by chunk: check them, ask them.",
+}
 
 for group, about in GROUPS.items():
     app.command(App(name=group, help=about, help_format="plaintext"))
@@ -85,9 +97,16 @@ for words, about in COMMANDS.items():
     (app[above[0]] if above else app).command(f"{place}:command", name=name, help=about)
 
 
+KEPT = "what is finished stays in the store, and the same command goes on from there"
+"""What becomes of a sweep with a store."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     typed = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:  # the process is ours
+        _choose_cache(typed)
+    typed = [word for word in typed if word != NO_CACHE]
     words = _as_before(typed)
     try:
         set_command(typed)
@@ -103,17 +122,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(2, f"{error.filename or 'a file'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        _fail(130, "interrupted; nothing was written")
+        _fail(130, f"interrupted; {KEPT if '--store' in words else 'nothing was written'}")
         if arguments is None:  # XLA's threads may still be at work, and crash if the interpreter is taken apart under them
             os._exit(130)
         return 130
     return 0
 
 
+def _choose_cache(words: Sequence[str]) -> None:
+    """Keep what this process compiles, unless it is not to or cannot be."""
+    if NO_CACHE in words:
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+    elif not {"--help", "-h", "--version"}.intersection(words) and (why := cache_by_environment()):
+        print(f"nqmjax: note: compiled programs are not kept, {why}", file=sys.stderr)
+
+
 def _as_before(words: Sequence[str]) -> Sequence[str]:
     """`transfer` without a table of runs and without a noise scale is `schedule transfer`, which once had its name."""
     measured = ("--noise-scale", "--critical-batch-size", "--help", "-h")
-    names = [word for before, word in itertools.pairwise(words) if before not in ("--plan", "--spectrum", "--output", "-o")]
+    names = [
+        word
+        for before, word in itertools.pairwise(words)
+        if before not in ("--plan", "--spectrum", "--problem", "--output", "-o")
+    ]
     tables = [word for word in names if word.lower().endswith((".csv", ".tsv", ".txt")) and not word.startswith("-")]
     here = bool(tables) or any(word.split("=")[0] in measured for word in names)
     return words if here or list(words[:1]) != ["transfer"] else ["schedule", *words]
@@ -132,6 +163,17 @@ def _fail(code: int, message: str) -> int:
     return code
 
 
+def _note(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Show a warning; of those about the cache only the first that says that it cannot be written."""
+    text = str(message)
+    if forget(text):
+        return
+    if text.startswith("Error writing persistent compilation cache entry"):
+        warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
+        text = f"compiled programs are not kept, {text.rpartition('Error: ')[2]}"
+    print("nqmjax: note:", text, file=sys.stderr)
+
+
 @contextlib.contextmanager
 def _messages_for_people() -> Iterator[None]:
     """Show warnings as messages, not as places in the code; deliver an interrupt again that a callback has swallowed."""
@@ -145,7 +187,7 @@ def _messages_for_people() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: print("nqmjax: note:", message, file=sys.stderr)
+        warnings.showwarning = _note
         sys.unraisablehook = unraisable
         try:
             yield

@@ -15,6 +15,7 @@ WORDS = {
     "pieces": "--steps",
     "figure": "NAME",
     "name": "NAME",
+    "client": "--scheduler",
     "total_examples": "--examples",
 }
 """Options for arguments whose names are others, where the command has no option of the argument's own name."""

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from nqmjax.optimizers import LinearOptimizer, Optimizer
     from nqmjax.problem import NoisyQuadratic
 
-QUESTION, PROBLEM, METHOD, OUTPUT = (
-    Group(name, sort_key=key) for key, name in enumerate(["Question", "Problem", "Optimizer", "Output"])
+QUESTION, PROBLEM, METHOD, OUTPUT, MACHINE = (
+    Group(name, sort_key=key) for key, name in enumerate(["Question", "Problem", "Optimizer", "Output", "Machine"])
 )
 LINEAR = "sgd, heavy_ball, nesterov, qhm; with ema_ in front, averaged"
+CLOSURES = "adam, adamw, rmsprop, sign, lion, adam_rotated, normalized_sgd, clipped_sgd, lars, lamb"
 OUTPUT_NAMES = ("--output", "-o")
+SPECTRUM = ("--spectrum", "--problem")
 
 
 def number(_: Any, tokens: Sequence[Token]) -> float:
@@ -53,6 +55,16 @@ Count = Annotated[int | None, Parameter(group=QUESTION, converter=whole)]
 Number = Annotated[float | None, Parameter(group=QUESTION, converter=number)]
 Loss = Annotated[float | None, Parameter(group=QUESTION, converter=loss)]
 Force = Annotated[bool, Parameter(group=OUTPUT, negative=(), show_default=False, help="Replace files that exist.")]
+Devices = Annotated[
+    tuple[str, ...],
+    Parameter(
+        group=MACHINE,
+        consume_multiple=True,
+        negative=(),
+        show_default=lambda _: "all devices of the kind that JAX prefers",
+        help="Where to compute: gpu, cpu:0, ...",
+    ),
+]
 Output = Annotated[Path | None, Parameter(name=OUTPUT_NAMES, group=OUTPUT)]
 
 
@@ -70,22 +82,35 @@ class ProblemOptions:
         Parameter(group=PROBLEM, converter=number, help="Decay of the power law, h_i = i^-exponent. [default: 1]"),
     ] = None
     spectrum: Annotated[
-        Path | None, Parameter(group=PROBLEM, help="File with a measured spectrum instead; see scaling --help.")
+        Path | None,
+        Parameter(
+            name=SPECTRUM,
+            group=PROBLEM,
+            help="File with a measured spectrum instead, see scaling --help; or with a problem that transfer --fit fitted.",
+        ),
     ] = None
     irreducible: Annotated[float, Parameter(group=PROBLEM, converter=loss, help="Loss at the optimum.")] = 0.0
+    loss_noise: Annotated[
+        float,
+        Parameter(
+            group=PROBLEM,
+            converter=loss,
+            help="What the noise variance gains per unit of the current loss, in units of the curvature; 2 is least squares'.",
+        ),
+    ] = 0.0
     bins: Annotated[Whole, Parameter(help="Group the directions. [default: 100 for the power law, none for a spectrum]")] = None
 
     def build(self) -> "NoisyQuadratic":
         """The problem itself, from a file or as a power law in groups."""
-        from nqmjax.problem import power_law
-        from nqmjax.spectrum_files import read_spectrum
+        from nqmjax.problem import power_law, read_spectrum, with_loss_noise
 
         if self.spectrum is None:
             dim, exponent = 10_000 if self.dim is None else self.dim, 1.0 if self.exponent is None else self.exponent
-            return power_law(dim, exponent, irreducible=self.irreducible).quantize(100 if self.bins is None else self.bins)
+            made = power_law(dim, exponent, irreducible=self.irreducible, loss_noise=self.loss_noise)
+            return made.quantize(100 if self.bins is None else self.bins)
         remedy = "a spectrum from a file has its own; leave it or --spectrum out"
         require(self.exponent is None, "exponent", self.exponent, remedy)
-        problem = read_spectrum(self.spectrum, self.irreducible, self.dim)
+        problem = with_loss_noise(read_spectrum(self.spectrum, self.irreducible, self.dim), self.loss_noise)
         return problem if self.bins is None else problem.quantize(self.bins)
 
 
@@ -94,9 +119,7 @@ class ProblemOptions:
 class AnyOptimizerOptions:
     """Which optimizer, linear or not; its learning rate is tuned or comes from the plan."""
 
-    optimizer: Annotated[str, Parameter(group=METHOD, help=f"{LINEAR}; adam, adamw, rmsprop, sign, lion, adam_rotated.")] = (
-        "sgd"
-    )
+    optimizer: Annotated[str, Parameter(group=METHOD, help=f"{LINEAR}; {CLOSURES}.")] = "sgd"
     fixed: Annotated[
         Words,
         Parameter(

@@ -11,8 +11,7 @@ from nqmjax._tools import check_choice, numeric, parse_number, require
 from nqmjax.cli.numbers import parse_numbers
 from nqmjax.nonlinear import TEMPLATES, preconditioned
 from nqmjax.optimizers import Averaged, LinearOptimizer, Optimizer, hyperparameters
-from nqmjax.problem import NoisyQuadratic, power_law
-from nqmjax.spectrum_files import read_spectrum
+from nqmjax.problem import NoisyQuadratic, power_law, read_spectrum, with_loss_noise
 
 QUESTION = ("batch_size", "target", "max_steps", "rule", "dtype")
 LONGEST = 1_000_000
@@ -62,7 +61,12 @@ def check_keys(place: str, table: dict[str, Any], known: list[str], required: li
 
 
 def _problem(table: dict[str, Any], folder: Path) -> NoisyQuadratic:
-    check_keys("[problem]", table, [*GENERATED, "irreducible", "bins", "spectrum"], [] if "spectrum" in table else ["dim"])
+    check_keys(
+        "[problem]",
+        table,
+        [*GENERATED, "irreducible", "loss_noise", "bins", "spectrum"],
+        [] if "spectrum" in table else ["dim"],
+    )
     bins = table.pop("bins", None)
     bins = None if bins is None else _whole("bins", bins)
     numbers = {name: _values(name, value) for name, value in table.items() if name != "spectrum"}
@@ -72,6 +76,7 @@ def _problem(table: dict[str, Any], folder: Path) -> NoisyQuadratic:
         require(not spare, "[problem]", ", ".join(table), f"the spectrum's file says it all: leave out {', '.join(spare)}")
         least, dim = (numbers.get(name) for name in ("irreducible", "dim"))
         problem = read_spectrum(folder / table["spectrum"], 0.0 if least is None else least, dim)
+        problem = with_loss_noise(problem, numbers.get("loss_noise"))
     else:
         problem = power_law(**numbers)
     return problem if bins is None else problem.quantize(bins)

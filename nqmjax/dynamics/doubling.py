@@ -15,13 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqmjax._tools import check_steps, evaluate, is_traced
-from nqmjax.dynamics.checks import check_run, check_shapes
+from nqmjax._tools import check_steps, evaluate, is_traced, require, shown
+from nqmjax.dynamics.checks import check_precision, check_run, check_shapes
+from nqmjax.dynamics.loss_noise import most_updates, risk_under_loss_noise, stationary_risk_under_loss_noise
 from nqmjax.dynamics.mean_field import mean_field_risk
 from nqmjax.dynamics.model import FOREVER, Model, build_model, risk_of_squares, start_state, times, unit_plus
 from nqmjax.dynamics.periodic import periodic_risk, periodic_stationary_risk
 from nqmjax.dynamics.twofold import Twofold, act, dot, product, transpose, where
-from nqmjax.optimizers import LinearOptimizer, MeanFieldOptimizer, Optimizer, PeriodicOptimizer, check_linear
+from nqmjax.optimizers import LinearOptimizer, MeanFieldOptimizer, Optimizer, PeriodicOptimizer, check_linear, is_anchored
 from nqmjax.problem import NoisyQuadratic
 
 LONGEST = 32
@@ -56,7 +57,8 @@ def risk(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any, steps: 
 
     Source: Zhang et al. 2019, eq. 4, theorems 1 and 2 (upper bounds of what is exact here).
     """
-    check_run(problem, optimizer, batch_size, closures=True, periodic=True)
+    check_run(problem, optimizer, batch_size, closures=True, periodic=True, loss_noise=True, asked="risk")
+    check_precision(problem, dtype)
     check_steps("steps", steps)
     check_shapes(optimizer, batch_size=batch_size, steps=steps)
     if not is_traced(steps):
@@ -67,6 +69,10 @@ def risk(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any, steps: 
     if isinstance(optimizer, MeanFieldOptimizer):
         length = int(np.max(steps, initial=0)) if traced and not is_traced(steps) else None
         return evaluate(functools.partial(mean_field_risk, length=length), problem, optimizer, batch_size, steps, dtype=dtype)
+    if problem.follows_loss:
+        length = most_updates(steps) if traced else None
+        kernel = functools.partial(risk_under_loss_noise, length=length)
+        return evaluate(kernel, problem, optimizer, batch_size, steps, dtype=dtype)
     levels = None if traced else np.uint32(int(np.max(steps, initial=0)).bit_length())
     return evaluate(_risk, problem, optimizer, batch_size, steps, levels, dtype=dtype)
 
@@ -98,9 +104,13 @@ def stationary_risk(problem: NoisyQuadratic, optimizer: LinearOptimizer, batch_s
 
     Source: Zhang et al. 2019, eq. 4 (steady-state risk).
     """
-    check_run(problem, optimizer, batch_size, closures=True, periodic=True)
+    check_run(problem, optimizer, batch_size, closures=True, periodic=True, loss_noise=True, asked="stationary_risk")
     check_linear("stationary_risk", optimizer, periodic=True)
     check_shapes(optimizer, batch_size=batch_size)
+    if problem.follows_loss:
+        remedy = "with noise that follows the loss its limit is not known: ask for risk after many updates"
+        require(not is_anchored(optimizer), "optimizer", shown(optimizer), remedy)
+        return evaluate(stationary_risk_under_loss_noise, problem, optimizer, batch_size, dtype=dtype)
     if isinstance(optimizer, PeriodicOptimizer):
         return evaluate(periodic_stationary_risk, problem, optimizer, batch_size, dtype=dtype)
     kernel = functools.partial(_stationary_risk, differentiable=is_traced(problem, optimizer, batch_size))

@@ -101,16 +101,20 @@ def map_runs(function: Callable, *settings: Any) -> Any:
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")
-def mean_field_curve(problem: Any, optimizer: MeanFieldOptimizer, batch_size: Any, num_steps: int) -> jax.Array:
-    """Risks after every update, shape `S + (num_steps + 1,)`."""
+def mean_field_curve(
+    problem: Any, optimizer: MeanFieldOptimizer, batch_size: Any, num_steps: int
+) -> tuple[jax.Array, jax.Array | None]:
+    """Risks after every update, shape `S + (num_steps + 1,)`, and the fewest directions that carry a norm, shape `S`."""
     problem, optimizer, batch_size = in_one_precision((problem, optimizer, batch_size))
 
-    def curve(optimizer: Any, batch_size: Any) -> jax.Array:
-        def update(walk: Walk, _: None) -> tuple[Walk, jax.Array]:
-            return follow(problem, optimizer, 1 / batch_size, walk), risk_of(problem, optimizer, walk)
+    def curve(optimizer: Any, batch_size: Any) -> tuple[jax.Array, jax.Array | None]:
+        def update(walk: Walk, _: None) -> tuple[Walk, tuple[jax.Array, jax.Array | None]]:
+            carriers = optimizer.carriers(problem, walk.moments, 1 / batch_size)
+            return follow(problem, optimizer, 1 / batch_size, walk), (risk_of(problem, optimizer, walk), carriers)
 
-        last, risks = jax.lax.scan(update, begin(problem, optimizer), length=num_steps)
-        return jnp.append(risks, risk_of(problem, optimizer, last))
+        last, (risks, carriers) = jax.lax.scan(update, begin(problem, optimizer), length=num_steps)
+        fewest = None if carriers is None else carriers.min(initial=jnp.inf)
+        return jnp.append(risks, risk_of(problem, optimizer, last)), fewest
 
     return map_runs(curve, optimizer, batch_size)
 

@@ -37,7 +37,7 @@ def noise_scale(problem: NoisyQuadratic, second_moments: Any = None, definition:
 
     Source: McCandlish et al. 2018, "An empirical model of large-batch training", section 2.2.
     """
-    check_problem(problem)
+    check_problem(problem, "noise_scale")
     check_choice("definition", definition, ["B_noise", "B_simple"])
     second_moments = problem.initial if second_moments is None else second_moments
     if not is_traced(second_moments):

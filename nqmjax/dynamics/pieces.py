@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from nqmjax.dynamics import twofold
+from nqmjax.dynamics.loss_noise import LONGEST, risks_of_pieces_under_loss_noise
 from nqmjax.dynamics.matrices import outer, product, quadratic, sandwich, square
 from nqmjax.dynamics.mean_field import mean_field_risks_of_pieces
 from nqmjax.dynamics.model import Model, build_model, risk_of_squares, unit_plus
@@ -36,6 +37,11 @@ def risks_of_pieces(problem: Any, optimizer: Any, inverse_batch: Any, steps: Any
     """
     if isinstance(optimizer, MeanFieldOptimizer):
         return mean_field_risks_of_pieces(problem, optimizer, inverse_batch, steps)
+    if problem.follows_loss:
+        length = min(LONGEST, 2**levels) if isinstance(levels, int) else None
+        return risks_of_pieces_under_loss_noise(
+            problem, optimizer, inverse_batch, jnp.asarray(steps).astype(jnp.uint32), length
+        )
     steps, model = jnp.asarray(steps).astype(jnp.uint32), _model(problem, optimizer, steps)
     moved, added = repeated(*moments_of_update(model), steps[:, None], levels)
 

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from nqmjax._tools import check_steps, evaluate, require
-from nqmjax.dynamics.checks import check_run, check_shapes
+from nqmjax.dynamics.checks import check_run, check_shapes, warn_of_few_later
+from nqmjax.dynamics.loss_noise import risk_curve_under_loss_noise
 from nqmjax.dynamics.matrices import apply, dot
 from nqmjax.dynamics.mean_field import mean_field_curve
 from nqmjax.dynamics.model import build_model, risk_of_squares, start_state, times
@@ -50,12 +51,17 @@ def risk_curve(problem: NoisyQuadratic, optimizer: Optimizer, batch_size: Any, n
 
     Source: Zhang et al. 2019, eq. 3, 5 and 11.
     """
-    check_run(problem, optimizer, batch_size, closures=True, periodic=True)
+    check_run(problem, optimizer, batch_size, closures=True, periodic=True, loss_noise=True, asked="risk_curve")
     check_steps("num_steps", num_steps)
     require(np.ndim(num_steps) == 0, "the shape of num_steps", np.shape(num_steps), "give one number")
     check_shapes(optimizer, batch_size=batch_size)
-    others = {MeanFieldOptimizer: mean_field_curve, PeriodicOptimizer: periodic_risk_curve}
-    kernel = next((kernel for kind, kernel in others.items() if isinstance(optimizer, kind)), _risk_curve)
+    if isinstance(optimizer, MeanFieldOptimizer):
+        kernel = functools.partial(mean_field_curve, num_steps=int(num_steps))
+        risks, fewest = evaluate(kernel, problem, optimizer, batch_size, dtype=dtype)
+        warn_of_few_later(problem, optimizer, batch_size, fewest)
+        return risks
+    kernel = periodic_risk_curve if isinstance(optimizer, PeriodicOptimizer) else _risk_curve
+    kernel = risk_curve_under_loss_noise if problem.follows_loss else kernel
     return evaluate(functools.partial(kernel, num_steps=int(num_steps)), problem, optimizer, batch_size, dtype=dtype)
 
 

@@ -1,4 +1,4 @@
-"""Figures of Zhang et al. 2019, and of the regimes of Smith et al. 2020: what computes their tables, and what draws them."""
+"""Figures of Zhang et al. 2019, of the regimes of Smith et al. 2020, and the catalogue of all figures of papers."""
 
 import functools
 import itertools
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from nqmjax._tools import check_choice
 from nqmjax.dynamics import risk, risk_curve, spectral_radius, stationary_risk
+from nqmjax.figures import gao
 from nqmjax.figures.curves import powers_figure, rates_figure, targets_figure
 from nqmjax.figures.risks import decay_figure, effective_rate_figure, momentum_figure
 from nqmjax.figures.schedules import budget_figure, final_rates_figure, optimal_rates_figure
@@ -200,6 +201,21 @@ PAPER_FIGURES: Mapping[str, PaperFigure] = MappingProxyType(
         "E.3": PaperFigure("momentum against SGD at its effective learning rate", effective_rate_table, effective_rate_figure),
         "E.5": PaperFigure("updates to target against batch size, several targets", targets_table, targets_figure),
         "regimes": PaperFigure("two regimes under a budget of epochs (Smith et al. 2020)", regimes_table, budget_figure),
+        "gao-3": PaperFigure(
+            "first gradient against batch size (Gao & Zhong 2020)", gao.first_gradient_table, gao.first_gradient_figure
+        ),
+        "gao-4": PaperFigure(
+            "updates of the first epoch against batch size (Gao & Zhong 2020)", gao.first_epoch_table, gao.first_epoch_figure
+        ),
+        "gao-5": PaperFigure(
+            "updates by epoch, one rate and linear rule (Gao & Zhong 2020)", gao.epochs_table, gao.epochs_figure
+        ),
+        "gao-7": PaperFigure(
+            "gains of the first epoch against batch size (Gao & Zhong 2020)", gao.first_epoch_table, gao.first_epoch_loss_figure
+        ),
+        "gao-8": PaperFigure(
+            "losses by epoch, one rate and linear rule (Gao & Zhong 2020)", gao.epochs_table, gao.losses_figure
+        ),
     }
 )
-"""The figures by their names in the paper; "E.3" and "E.5" are those of its appendix sections."""
+"""The figures by their names in the papers; "E.3" and "E.5" are those of appendix sections, "gao-3" is of another paper."""

@@ -74,6 +74,10 @@ OPTIMIZERS: Mapping[str, Line] = MappingProxyType(
         "rmsprop": Line(COLOURS[5], "v", DASHDOT),
         "sign": Line(COLOURS[2], "P", DASHDOT),
         "lion": Line(COLOURS[7], "*", DOTTED),
+        "normalized_sgd": Line(COLOURS[3], "o", DASHED),
+        "clipped_sgd": Line(COLOURS[0], "v", DOTTED),
+        "lars": Line(COLOURS[1], "*", DASHDOT),
+        "lamb": Line(COLOURS[4], "s", LONG),
         "sgd_schedule": Line(COLOURS[7], "h"),
         "sgd_effective": Line(COLOURS[5], "v", DOTTED),
         "heavy_ball_warmup": Line(COLOURS[4], "*", DOTTED),
@@ -95,6 +99,10 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "rmsprop": "RMSprop",
         "sign": "sign descent",
         "lion": "Lion",
+        "normalized_sgd": "normalized SGD",
+        "clipped_sgd": "clipped SGD",
+        "lars": "LARS",
+        "lamb": "LAMB",
     }
 )
 

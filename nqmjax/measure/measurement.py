@@ -18,12 +18,12 @@ import xarray as xr
 from scipy.optimize import brentq
 from tqdm import tqdm
 
-from nqmjax._tools import require, whole, write_atomically
+from nqmjax._tools import ROUND_OFF, clear_round_off, require, whole, write_atomically
 from nqmjax.measure.inputs import CHUNK, build
 from nqmjax.measure.modes import Modes, find_modes
 from nqmjax.measure.network import Network, settings
 from nqmjax.measure.noise import DEFINITIONS, ESTIMATORS, LEVEL, Batches, NoiseScales, noise_scales
-from nqmjax.problem import ROUND_OFF, NoisyQuadratic, clear_round_off, from_spectrum
+from nqmjax.problem import NoisyQuadratic, from_spectrum
 
 BATCHES = 32
 """Batches whose gradients are held together for the noise scales, at most."""

@@ -14,9 +14,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nqmjax.nonlinear.law import NODES, Law, at_rest, gradient_law, mean_over_starts, mean_squares
+from nqmjax.nonlinear.law import (
+    NODES,
+    Law,
+    absolute,
+    at_rest,
+    displaced,
+    gathered,
+    gradient_law,
+    layer_totals,
+    mean_over_starts,
+    mean_squares,
+    stride_of,
+)
 from nqmjax.nonlinear.leaps import Frozen, doubt, matrix
-from nqmjax.optimizers import MeanFieldOptimizer, static
+from nqmjax.optimizers import MeanFieldOptimizer, Stride, static
 
 
 class Adaptive(MeanFieldOptimizer):
@@ -29,26 +41,19 @@ class Adaptive(MeanFieldOptimizer):
 
     def start(self, problem: Any) -> Law:
         law = at_rest(problem, 1 if self.basis == "rotated" else self.nodes, momentum=True)
-        return law._replace(v=jnp.zeros((1, 1), law.theta.dtype) if self.basis == "rotated" else law.m)
+        return law._replace(v=law.m)
 
     def update(self, problem: Any, moments: Law, inverse_batch: Any, step: Any) -> Law:
-        h, law = problem.curvature, moments
+        after, rate = self._momentum(problem, moments, inverse_batch, step)
+        return displaced(after, rate, self.pull())
+
+    def _momentum(self, problem: Any, law: Law, inverse_batch: Any, step: Any) -> tuple[Law, Any]:
+        """The law with its new momentum and mean square, the parameter still where it was, and the factor on the momentum."""
         mean, variance = gradient_law(problem, law, inverse_batch)
         v = self.beta2 * law.v + (1 - self.beta2) * self.shared(problem, mean**2 + variance)
-        k = self.rate(v, step + 1)
-        old, new, keep = self.beta1, 1 - self.beta1, 1 - self.pull()
-        m, theta_m = old * law.m + new * mean, old * law.theta_m + new * h * law.theta_theta
-        m_m = old**2 * law.m_m + 2 * old * new * h * law.theta_m + new**2 * variance
-        theta_theta = keep**2 * law.theta_theta - 2 * keep * k * theta_m + k**2 * m_m
-        return Law(
-            start=law.start,
-            theta=keep * law.theta + (1 - keep) * law.start - k * m,
-            theta_theta=jnp.maximum(theta_theta, 0),  # rounding
-            m=m,
-            theta_m=keep * theta_m - k * m_m,
-            m_m=m_m,
-            v=v,
-        )
+        after = gathered(problem, law, inverse_batch, self.beta1, 1 - self.beta1)._replace(v=v)
+        rate = self.rate(v, step + 1)
+        return after, rate * self.trust(problem, after, rate)
 
     def leap(self, problem: Any, moments: Law, inverse_batch: Any, step: Any, level: Any) -> tuple[Law, jax.Array]:
         count = 2.0 ** level.astype(problem.curvature.dtype)
@@ -77,13 +82,21 @@ class Adaptive(MeanFieldOptimizer):
         return found._replace(v=frozen.keep * law.v + self.shared(problem, squares))
 
     def shared(self, problem: Any, squares: Any) -> Any:
-        """Mean squares of the gradient as the coordinates see them, each its own or all the same."""
+        """Mean squares of the gradient as the coordinates see them, each its own or all of a layer the same."""
         if self.basis == "aligned":
             return squares
-        return (problem.count * mean_over_starts(squares)).sum(keepdims=True)[None] / problem.count.sum()
+        totals, sizes = (layer_totals(problem, each) for each in (mean_over_starts(squares), jnp.ones_like(problem.count)))
+        return (totals / sizes)[None]
 
     def squares(self, moments: Law) -> jax.Array:
         return mean_squares(moments)
+
+    def stride(self, problem: Any, moments: Law, inverse_batch: Any, step: Any) -> Stride:
+        after, rate = self._momentum(problem, moments, inverse_batch, step)
+        pull = self.pull()
+        mean = -rate * after.m - pull * (moments.theta - moments.start)
+        variance = rate**2 * after.m_m + 2 * pull * rate * after.theta_m + pull**2 * moments.theta_theta
+        return stride_of(problem, moments, inverse_batch, absolute(mean, variance)[0], -rate * (1 - self.beta1))
 
     def rate(self, v: Any, steps: Any) -> Any:
         """Factor on the momentum in update number `steps`."""
@@ -92,6 +105,10 @@ class Adaptive(MeanFieldOptimizer):
     def pull(self) -> Any:
         """Share of the weight that an update takes away."""
         return 0.0
+
+    def trust(self, problem: Any, law: Law, rate: Any) -> Any:
+        """Factor on the whole update of a layer, of the law with its new momentum."""
+        return 1.0
 
 
 class Adam(Adaptive):
@@ -110,7 +127,7 @@ class Adam(Adaptive):
       beta1: momentum, in [0, 1).
       beta2: decay of the mean square, in [0, 1).
       eps: added to the root, not negative.
-      basis: "aligned" or "rotated".
+      basis: "aligned" or "rotated" (within each layer, where the problem has layers).
       nodes: points over the start at which the law is followed.
 
     Source: Kingma & Ba 2015, algorithm 1.

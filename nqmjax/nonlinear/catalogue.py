@@ -6,6 +6,7 @@ from typing import Any
 
 from nqmjax._tools import check_values, numeric
 from nqmjax.nonlinear.adaptive import Adam, AdamW, RMSprop
+from nqmjax.nonlinear.norms import LAMB, LARS, ClippedSGD, NormalizedSGD
 from nqmjax.nonlinear.signs import Lion, SignSGD
 from nqmjax.optimizers import QHM, SGD, Averaged, HeavyBall, LinearOptimizer, Nesterov, Optimizer, Preconditioned
 
@@ -25,6 +26,10 @@ TEMPLATES: Mapping[str, Optimizer] = MappingProxyType(
         "rmsprop": RMSprop(0.01),
         "sign": SignSGD(0.01),
         "lion": Lion(0.01),
+        "normalized_sgd": NormalizedSGD(0.01),
+        "clipped_sgd": ClippedSGD(0.1, max_norm=1.0),
+        "lars": LARS(1.0),
+        "lamb": LAMB(0.01),
     }
 )
 """Optimizers by name; "ema" is the exponential moving average of the iterates. Their values are only to be replaced."""

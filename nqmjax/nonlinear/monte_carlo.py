@@ -16,9 +16,9 @@ import xarray as xr
 from tqdm import tqdm
 
 from nqmjax._tools import check_batch_size, check_steps, check_values, evaluate, is_traced, numeric, precision, require, shown
-from nqmjax.nonlinear.transforms import GIVEN, asked, batch, default_eval_params, looks_ahead
+from nqmjax.nonlinear.transforms import GIVEN, asked, batch, default_eval_params, fast, looks_ahead
 from nqmjax.optimizers import provenance
-from nqmjax.problem import NoisyQuadratic, check_problem
+from nqmjax.problem import NoisyQuadratic, check_problem, noise_of_the_run
 
 CHUNK_ENTRIES = 2**16
 """Seeds times directions that run together: few enough to stay in the processor's cache and to report progress."""
@@ -157,12 +157,15 @@ def _risks(
     num_steps: int,
 ) -> jax.Array:
     """Losses of the runs numbered `seeds` at every step, shape `(len(seeds), num_steps + 1)`."""
-    h, deviation = problem.curvature, jnp.sqrt(problem.noise / batch_size)
-    method = optax.with_extra_args_support(transformation)
+    h, followed, method = problem.curvature, noise_of_the_run(problem), optax.with_extra_args_support(transformation)
     names = asked(method.update)
 
     def loss(theta: jax.Array) -> jax.Array:
         return problem.irreducible + 0.5 * jnp.where(h > 0, h * theta**2, 0.0).sum()
+
+    def deviation(theta: jax.Array) -> jax.Array:
+        units = {"loss_noise": loss(theta), "own_noise": theta**2}
+        return jnp.sqrt((problem.noise + sum(gain * units[name] for name, gain in followed.items())) / batch_size)
 
     def run(seed: jax.Array) -> jax.Array:
         run_key = jax.random.fold_in(key, seed)
@@ -172,7 +175,7 @@ def _risks(
 
         def update(carry: Any, step: jax.Array) -> tuple[Any, jax.Array]:
             params, state, scored = carry
-            given = batch(h, deviation * normal(step), loss, params)
+            given = batch(h, deviation(fast(params)) * normal(step), loss, params)
             updates, new_state = method.update(given["grad"], state, params, **{name: given[name] for name in names})
             found, expected = (jax.tree.map(jnp.shape, tree) for tree in (updates, params))
             if found != expected:
@@ -200,7 +203,9 @@ def _single_directions(problem: NoisyQuadratic) -> NoisyQuadratic:
     """The same problem with every group written out as directions of count 1."""
     count = np.asarray(problem.count).astype(np.int64)
     curvature, noise, initial = (np.repeat(v, count) for v in (problem.curvature, problem.noise, problem.initial))
-    return NoisyQuadratic(curvature, noise, initial, np.ones(count.sum()), problem.irreducible)
+    followed = {name: np.repeat(values, count) for name, values in noise_of_the_run(problem).items()}
+    layer = problem.layer and tuple(np.repeat(problem.layer, count).tolist())
+    return NoisyQuadratic(curvature, noise, initial, np.ones(count.sum()), problem.irreducible, **followed, layer=layer)
 
 
 def _finite_or_inf(values: np.ndarray) -> np.ndarray:
@@ -247,7 +252,7 @@ def _check(
 
 def _check_samplable(problem: Any) -> None:
     """Besides what any problem must satisfy, each direction must be one that can be sampled."""
-    check_problem(problem)
+    check_problem(problem, loss_noise=True)
     require(not is_traced(problem), "problem", "traced", "call this outside jit, vmap and grad")
     count = np.asarray(problem.count)
     remedy = "every direction is sampled by itself, so give whole numbers, for example the counts rounded"

@@ -1,27 +1,13 @@
-r"""Sign descent and Lion: every update has one length, and the sign of a Gaussian has moments in closed form.
-
-For `u` of mean `mu` and variance `sigma^2`, `E sign(u) = erf(mu / (sqrt(2) sigma))`, and by Stein's lemma
-`Cov(x, sign(u)) = Cov(x, u) (2 / sigma) phi(mu / sigma)` for any `x` that is jointly Gaussian with it.
-"""
+"""Sign descent and Lion: every update has one length, and the sign of a Gaussian has moments in closed form."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from nqmjax.nonlinear.law import NODES, Law, at_rest, gradient_law, mean_squares
+from nqmjax.nonlinear.law import NODES, Law, at_rest, gradient_law, mean_over_starts, mean_squares, sign_law, stride_of
 from nqmjax.nonlinear.leaps import Frozen, doubt, matrix
-from nqmjax.optimizers import MeanFieldOptimizer, static
-
-
-def sign_law(mean: Any, variance: Any) -> tuple[jax.Array, jax.Array]:
-    """`E sign(u)`, and the factor that makes `Cov(x, u)` into `Cov(x, sign(u))`."""
-    deviation = jnp.sqrt(variance)
-    certain = deviation == 0
-    score = mean / jnp.where(certain, 1, deviation)
-    expected = jnp.where(certain, jnp.sign(mean), jax.scipy.special.erf(score / jnp.sqrt(2.0).astype(score.dtype)))
-    density = jnp.exp(-(score**2) / 2) * (2 / jnp.pi) ** 0.5
-    return expected, jnp.where(certain, 0, density / jnp.where(certain, 1, deviation))
+from nqmjax.optimizers import MeanFieldOptimizer, Stride, static
 
 
 def slope(mean: Any, expected: Any, factor: Any) -> jax.Array:
@@ -98,6 +84,11 @@ class SignSGD(Signs):
             pull=matrix([[pull]], law.theta)[0],
         )
 
+    def stride(self, problem: Any, moments: Law, inverse_batch: Any, step: Any) -> Stride:
+        expected, factor = sign_law(*gradient_law(problem, moments, inverse_batch))
+        update = _length(self, moments, expected, factor * problem.curvature * moments.theta_theta)
+        return stride_of(problem, moments, inverse_batch, update, -self.learning_rate * factor)
+
 
 class Lion(Signs):
     r"""Lion, `theta' = theta - a (sign(beta1 m + (1 - beta1) g) + lambda w)`, `m' = beta2 m + (1 - beta2) g` (`optax.lion`).
@@ -128,11 +119,8 @@ class Lion(Signs):
     def update(self, problem: Any, moments: Law, inverse_batch: Any, step: Any) -> Law:
         h, law, a = problem.curvature, moments, self.learning_rate
         mean, variance = gradient_law(problem, law, inverse_batch)
-        old, new = self.beta1, 1 - self.beta1
-        u = old * law.m + new * mean
-        theta_u, m_u = old * law.theta_m + new * h * law.theta_theta, old * law.m_m + new * h * law.theta_m
-        g_u = old * h * law.theta_m + new * variance
-        expected, factor = sign_law(u, old * m_u + new * g_u)
+        u, u_u, theta_u, m_u, g_u = self._mixture(problem, law, inverse_batch)
+        expected, factor = sign_law(u, u_u)
         keep, spread = 1 - a * self.weight_decay, a**2 * (1 - expected**2)
         theta_theta = keep**2 * law.theta_theta - 2 * keep * a * factor * theta_u + spread
         old, new = self.beta2, 1 - self.beta2
@@ -147,10 +135,8 @@ class Lion(Signs):
 
     def frozen(self, problem: Any, law: Law, inverse_batch: Any) -> Frozen:
         a, h, pull = self.learning_rate, problem.curvature, self.learning_rate * self.weight_decay
-        mean, variance = gradient_law(problem, law, inverse_batch)
         old, new, gain = self.beta1, 1 - self.beta1, 1 - self.beta2
-        u = old * law.m + new * mean
-        u_u = old**2 * law.m_m + 2 * old * new * h * law.theta_m + new**2 * variance
+        u, u_u, *_ = self._mixture(problem, law, inverse_batch)
         expected, factor = sign_law(u, u_u)
         steep = slope(u, expected, factor)
         white = problem.noise * inverse_batch
@@ -162,3 +148,23 @@ class Lion(Signs):
             mean=matrix([[-pull - a * steep * new * h, -a * steep * old], [gain * h, -gain]], law.theta),
             pull=matrix([[pull, 0.0]], law.theta)[0],
         )
+
+    def stride(self, problem: Any, moments: Law, inverse_batch: Any, step: Any) -> Stride:
+        u, u_u, theta_u, *_ = self._mixture(problem, moments, inverse_batch)
+        expected, factor = sign_law(u, u_u)
+        update = _length(self, moments, expected, factor * theta_u)
+        return stride_of(problem, moments, inverse_batch, update, -self.learning_rate * factor * (1 - self.beta1))
+
+    def _mixture(self, problem: Any, law: Law, inverse_batch: Any) -> tuple[jax.Array, ...]:
+        """Mean and variance of `u`, the mixture of momentum and gradient, and the covariances with it of parameter and both."""
+        h, old, new = problem.curvature, self.beta1, 1 - self.beta1
+        mean, variance = gradient_law(problem, law, inverse_batch)
+        theta_u, m_u = old * law.theta_m + new * h * law.theta_theta, old * law.m_m + new * h * law.theta_m
+        g_u = old * h * law.theta_m + new * variance
+        return old * law.m + new * mean, old * m_u + new * g_u, theta_u, m_u, g_u
+
+
+def _length(optimizer: SignSGD | Lion, law: Law, expected: Any, covariance: Any) -> jax.Array:
+    """`E|a (sign(u) + lambda w)|` while `lambda |w|` is below 1, of the covariance of `theta` and `sign(u)`."""
+    pull = mean_over_starts(expected * (law.theta - law.start) + covariance)
+    return optimizer.learning_rate * (1 + optimizer.weight_decay * pull)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     )
     from nqmjax.optimizers.declaration import check_linear, check_optimizer
     from nqmjax.optimizers.description import describe, describe_problem, provenance, rate_units
-    from nqmjax.optimizers.mean_field import MeanFieldOptimizer
+    from nqmjax.optimizers.mean_field import MeanFieldOptimizer, Stride
     from nqmjax.optimizers.methods import QHM, SGD, HeavyBall, Nesterov
     from nqmjax.optimizers.periodic import LocalSGD, Lookahead, PeriodicOptimizer
     from nqmjax.optimizers.weight_decay import L2, DecoupledWeightDecay
@@ -34,7 +34,7 @@ exports(
     internal={
         "base": ["LinearSystem", "Optimizer", "hyperparameters", "is_anchored", "linear_system", "static"],
         "declaration": ["check_linear", "check_optimizer"],
-        "mean_field": ["MeanFieldOptimizer"],
+        "mean_field": ["MeanFieldOptimizer", "Stride"],
         "periodic": ["PeriodicOptimizer"],
         "description": ["describe", "describe_problem", "provenance", "rate_units"],
     },

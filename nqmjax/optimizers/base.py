@@ -157,8 +157,9 @@ class LinearOptimizer(Optimizer):
 class LinearSystem:
     """`x' = (I + increment) x + kick xi`, `theta = read . x`, `x_0 = theta_0 start` for `m` state variables.
 
-    `increment` has shape `(m, m) + S + (n,)`, `kick`, `read` and `start` have `(m,) + S + (n,)`. The first `moving`
-    variables move; if there is one more, it is `theta_0`, and its row of the increment and its kick are 0.
+    `increment` has shape `(m, m) + S + (n,)`, `kick`, `read` and `start` have `(m,) + S + (n,)`, and so has `parameter`, which
+    reads the parameter at which gradients are taken. The first `moving` variables move; if there is one more, it is `theta_0`,
+    and its row of the increment and its kick are 0.
 
     Of an optimizer with a period `x' = (I + synchronise) x` follows after every `period` updates; None else. The shapes are
     those of the increment and `S + (1,)`.
@@ -167,6 +168,7 @@ class LinearSystem:
     increment: jax.Array
     kick: jax.Array
     read: jax.Array
+    parameter: jax.Array
     start: jax.Array
     moving: int = dataclasses.field(metadata={"static": True})
     synchronise: Any = None
@@ -214,6 +216,7 @@ def linear_system(optimizer: Any, curvature: Any, shape: tuple[int, ...] = ()) -
         increment=jnp.stack([coordinates(optimizer.change(x, scale * curvature * x[0])) for x in basis], axis=1),
         kick=coordinates(optimizer.change(tuple(0.0 for _ in start), scale * getattr(optimizer, "noise_scale", 1.0))),
         read=stack(optimizer.read(x) for x in basis),
+        parameter=stack(x[0] for x in basis),
         start=stack(float(i in (0, moving)) for i in range(len(basis))),
         moving=moving,
         synchronise=jnp.stack([coordinates(synchronise(x)) for x in basis], axis=1) if synchronise else None,

@@ -32,6 +32,8 @@ RANGES = {
     "beta1": (0.0, 1.0, "give a value in [0, 1)"),
     "beta2": (0.0, 1.0, "give a value in [0, 1)"),
     "eps": (0.0, np.inf, "give a finite number that is not negative"),
+    "max_norm": (np.nextafter(0.0, 1.0), np.inf, "give a finite norm above 0"),
+    "trust_coefficient": (np.nextafter(0.0, 1.0), np.inf, "give a finite number above 0, such as 0.001"),
     "weight_decay": (0.0, np.inf, "give a finite strength that is not negative"),
     "power": (0.0, np.nextafter(1.0, 2.0), "give a value in [0, 1]"),
     "nu": (0.0, np.nextafter(1.0, 2.0), "give a value in [0, 1]"),
@@ -68,7 +70,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
 
 
 OTHERS = {
-    MeanFieldOptimizer: "others have risk, risk_curve, steps_to_target (rule 'first'), sweep, tune, run, and "
+    MeanFieldOptimizer: "others have risk, risk_curve, steps_to_target (rule 'first'), sweep, tune, run, strides, and "
     "schedules.compare, schedules.budget_curve and schedules.transfer",
     PeriodicOptimizer: "periodic ones have risk, risk_curve, stationary_risk, spectral_radius, stability_edge, "
     "steps_to_target (rule 'first'), sweep and tune",

@@ -20,10 +20,6 @@ ADDED = {Averaged: "EMA", L2: "L2", DecoupledWeightDecay: "decoupled weight deca
 """What wrappers add to an optimizer."""
 
 
-OWN_UNITS = "those of the parameters, each of which an update moves by about the rate"
-"""Units of the rate where the size of the gradient does not count."""
-
-
 def provenance(problem: NoisyQuadratic, optimizer: Optimizer | str, tuned: Collection[str] = ()) -> dict[str, str]:
     """Attributes of a table or a file: what was computed, by which version.
 
@@ -75,11 +71,15 @@ def rate_units(problem: NoisyQuadratic, optimizers: Iterable[Optimizer] = ()) ->
     >>> rate_units(power_law(10), [SGD(0.1), Adam(0.1)]).split("; ")[-1]
     'of Adam those of the parameters, each of which an update moves by about the rate'
     """
-    optimizers = list(optimizers)
-    own = [optimizer_name(each) for each in optimizers if isinstance(each, MeanFieldOptimizer)]
-    if not own:
-        return _curvature_units(problem)
-    return OWN_UNITS if len(own) == len(optimizers) else f"{_curvature_units(problem)}; of {', '.join(own)} {OWN_UNITS}"
+    names: dict[str, list[str]] = {}
+    for optimizer in optimizers:
+        units = optimizer.rate_units if isinstance(optimizer, MeanFieldOptimizer) else _curvature_units(problem)
+        names.setdefault(units, []).append(optimizer_name(optimizer))
+    if len(names) <= 1:
+        return next(iter(names), _curvature_units(problem))
+    linear = names.pop(_curvature_units(problem), None)
+    own = [f"of {', '.join(dict.fromkeys(those))} {units}" for units, those in names.items()]
+    return "; ".join([*([_curvature_units(problem)] if linear else []), *own])
 
 
 def _curvature_units(problem: NoisyQuadratic) -> str:
@@ -101,6 +101,8 @@ def describe_problem(problem: NoisyQuadratic) -> str:
     loss 4.994 at the start, 0.1 at the optimum
     >>> describe_problem(from_spectrum([3.0, 0.1], count=[1, 9], noise=[0.5, 0.0])).split("; ")[:2]
     ['spectrum of 10 directions in 2 groups, curvature 0.1 to 3, trace 3.9', 'noise variance of trace 0.5']
+    >>> describe_problem(power_law(3, noise=0.0, loss_noise=2.0)).split("; ")[1:3]
+    ['no noise at the optimum', 'noise variance per unit of loss 2 times the curvature']
     """
     curvature, count = (np.asarray(values, dtype=np.float64) for values in (problem.curvature, problem.count))
     groups = f" in {curvature.size} groups" if (count != 1).any() else ""
@@ -113,20 +115,49 @@ def describe_problem(problem: NoisyQuadratic) -> str:
         spectrum = f"power law, curvature i^-{exponent:.6g} of {directions}"
     losses = f"loss {float(problem.initial_risk):.4g} at the start"
     losses += f", {float(problem.irreducible):.4g} at the optimum" if problem.irreducible else ""
-    return "; ".join([spectrum, _noise_text(problem), _start_text(problem), losses])
+    return "; ".join(
+        [spectrum, *_layers_text(problem), _noise_text(problem), *_followed_text(problem), _start_text(problem), losses]
+    )
+
+
+def _layers_text(problem: NoisyQuadratic) -> list[str]:
+    """The names of the layers, where there are layers, or how many there are."""
+    names = problem.layers[0] if problem.layer else []
+    return [f"{len(names)} layers" + (f": {', '.join(names)}" if len(names) <= MOST_NAMES else "")] if names else []
 
 
 def _noise_text(problem: NoisyQuadratic) -> str:
     """The gradient noise: none, in proportion to the curvature, alike in all directions, or its trace."""
     noise, curvature = np.asarray(problem.noise, np.float64), np.asarray(problem.curvature, np.float64)
     if not noise.any():
-        return "no noise"
-    factor = noise[0] / curvature[0] if curvature[0] > 0 else 0.0
-    if np.allclose(noise, factor * curvature, rtol=1e-9, atol=0):
+        return "no noise at the optimum" if problem.follows_loss else "no noise"
+    factor = _factor(noise, curvature)
+    if factor is not None:
         return f"noise variance {'equal to' if abs(factor - 1) < 1e-9 else f'{factor:.4g} times'} the curvature"
     if np.ptp(noise) <= 1e-9 * noise.max():
         return f"noise variance {noise[0]:.4g} per direction"
     return f"noise variance of trace {(np.asarray(problem.count) * noise).sum():.4g}"
+
+
+def _factor(values: np.ndarray, curvature: np.ndarray) -> float | None:
+    """What the values are in units of the curvature, None where they are not in proportion to it."""
+    factor = values[0] / curvature[0] if curvature[0] > 0 else 0.0
+    return float(factor) if np.allclose(values, factor * curvature, rtol=1e-9, atol=0) else None
+
+
+def _followed_text(problem: NoisyQuadratic) -> list[str]:
+    """What the noise gains with the loss and with the direction's own mean square."""
+    texts, curvature = [], np.asarray(problem.curvature, np.float64)
+    if problem.loss_noise is not None:
+        gain = np.asarray(problem.loss_noise, np.float64)
+        factor = _factor(gain, curvature)
+        trace = f"of trace {(np.asarray(problem.count) * gain).sum():.4g}"
+        texts.append(f"noise variance per unit of loss {trace if factor is None else f'{factor:.4g} times the curvature'}")
+    if problem.own_noise is not None:
+        factor = _factor(np.asarray(problem.own_noise, np.float64), curvature**2)
+        size = "as given" if factor is None else f"{factor:.4g} times the squared curvature"
+        texts.append(f"noise variance per unit of a direction's own mean square {size}")
+    return texts
 
 
 def _start_text(problem: NoisyQuadratic) -> str:
@@ -137,6 +168,9 @@ def _start_text(problem: NoisyQuadratic) -> str:
         return f"start of mean square {high:.4g} per direction"
     return f"start of mean square {low:.4g} to {high:.4g}"
 
+
+MOST_NAMES = 6
+"""Layers whose names are told."""
 
 MOST_GROUPS = 10_000
 """Groups that are compared with a power law; more are merged with their neighbours."""

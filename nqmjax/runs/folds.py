@@ -8,10 +8,10 @@ import numpy as np
 from tqdm import tqdm
 
 from nqmjax._tools import on_all_cores
+from nqmjax.runs.law_predictions import law_prediction
 from nqmjax.runs.laws import Law, starting_points
 from nqmjax.runs.least_squares import Minimum
 from nqmjax.runs.one_law import SAME, FittedLaw, Lane, fit_whole, fitted_law, lane, search
-from nqmjax.runs.predict import law_prediction
 from nqmjax.runs.study import Study
 
 WARM, FRESH = 3, 4

@@ -14,8 +14,9 @@ import numpy as np
 from nqmjax._tools import on_all_cores
 from nqmjax.runs.extrapolation import distance
 from nqmjax.runs.folds import Evaluation
+from nqmjax.runs.law_predictions import law_prediction
 from nqmjax.runs.one_law import lane, search
-from nqmjax.runs.predict import Interval, law_prediction, variance_parts
+from nqmjax.runs.predict import Interval, variance_parts
 from nqmjax.runs.study import Study
 from nqmjax.runs.table import Runs
 

@@ -20,14 +20,13 @@ from collections.abc import Iterable, Mapping
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from nqmjax._tools import check_choice, check_values, numeric, on_all_cores, precision, require
+from nqmjax._tools import check_choice, check_values, numeric, on_all_cores, require
 from nqmjax.runs.extrapolation import SIZES, distance, nearest, outside
-from nqmjax.runs.laws import Inputs, Law, law_inputs
+from nqmjax.runs.law_predictions import FEW, law_log_loss, law_prediction
+from nqmjax.runs.laws import Inputs, law_inputs
 from nqmjax.runs.one_law import FittedLaw
 from nqmjax.runs.settings import COLUMNS, RunSchedule, RunSettings, run_settings
 from nqmjax.schedules import Plan, check_columns
@@ -189,20 +188,12 @@ def _answers(model: RunModel, settings: RunSettings, inputs: Inputs, level: floa
 def log_predictions(model: RunModel, inputs: Inputs, interval: str, far: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log losses `(laws, runs)`, and the variance `(runs,)` of the mean over laws as a prediction of runs so `far` beyond."""
     found = model.intervals[interval]
-    predict_one = functools.partial(law_prediction, inputs=inputs, interval=interval)
-    pairs = on_all_cores(predict_one, model.laws, found.coordinates)  # the first time, each law is compiled
+    predict_one = functools.partial(law_prediction, inputs=inputs, interval=interval, at_once=np.size(inputs.share) <= FEW)
+    pairs = on_all_cores(predict_one, model.laws, found.coordinates)  # the first time, each law may be compiled
     each, variances = (np.stack([pair[k] for pair in pairs]) for k in (0, 1))
     noise = min(fitted.noise**2 for fitted in model.laws)
     sure, uncertain = variance_parts(each, variances, noise, far)
     return each, sure + found.inflation**2 * uncertain
-
-
-def law_prediction(fitted: FittedLaw, known: np.ndarray, inputs: Inputs, interval: str) -> tuple[np.ndarray, np.ndarray]:
-    """Log losses of one law and the variances that its uncertain coordinates cause, `(runs,)` each."""
-    kernel = _laplace if interval == "laplace" else _bootstrap
-    with precision():
-        value, variance = kernel(fitted.law, fitted.scale, fitted.coordinates, known, inputs)
-        return np.asarray(value), np.asarray(variance)
 
 
 def variance_parts(each: np.ndarray, variances: np.ndarray, noise: float, far: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -220,34 +211,8 @@ def variance_parts(each: np.ndarray, variances: np.ndarray, noise: float, far: n
 
 def mean_log_losses(model: RunModel, inputs: Inputs) -> np.ndarray:
     """Log losses `(runs,)` of the mean over laws, without intervals."""
-
-    def one(fitted: FittedLaw) -> np.ndarray:
-        with precision():
-            return np.asarray(_log_loss(fitted.law, fitted.scale, fitted.coordinates, inputs))
-
+    one = functools.partial(law_log_loss, inputs=inputs, at_once=np.size(inputs.share) <= FEW)
     return np.mean(on_all_cores(one, model.laws), axis=0)
-
-
-@functools.partial(jax.jit, static_argnames="law")
-def _log_loss(law: Law, scale: Any, coordinates: Any, inputs: Inputs) -> jax.Array:
-    return law.log_loss(coordinates, inputs, scale)
-
-
-@functools.partial(jax.jit, static_argnames="law")
-def _laplace(law: Law, scale: Any, coordinates: Any, covariance: Any, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
-    def value(x: Any) -> tuple[Any, Any]:
-        found = law.log_loss(x, inputs, scale)
-        return found, found
-
-    gradient, found = jax.jacfwd(value, has_aux=True)(coordinates)
-    return found, jnp.sum((gradient @ covariance) * gradient, axis=1)
-
-
-@functools.partial(jax.jit, static_argnames="law")
-def _bootstrap(law: Law, scale: Any, coordinates: Any, replicates: Any, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
-    found = law.log_loss(coordinates, inputs, scale)
-    others = jax.lax.map(lambda x: law.log_loss(x, inputs, scale), replicates)
-    return found, jnp.mean((others - found) ** 2, axis=0)
 
 
 def _check_rates(model: RunModel, settings: RunSettings) -> None:

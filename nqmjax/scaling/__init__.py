@@ -1,4 +1,4 @@
-"""Steps to target against batch size: tuned curves, critical batch sizes, measured steps."""
+"""Steps to target against batch size: tuned curves, critical batch sizes, measured steps; strides of gradients and updates."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from nqmjax.scaling.norms import MeasuredNoise, noise_scale_from_norms, read_norms
     from nqmjax.scaling.observed import Observed, read_observed, write_observed
     from nqmjax.scaling.recipes import Devices, fastest, recipes
-    from nqmjax.scaling.tune import TUNABLE, tune
+    from nqmjax.scaling.search_space import TUNABLE
+    from nqmjax.scaling.strides import strides
+    from nqmjax.scaling.tune import tune
 
 exports(
     __name__,
@@ -28,6 +30,7 @@ exports(
         "norms": ["noise_scale_from_norms", "read_norms"],
         "recipes": ["Devices", "recipes"],
         "observed": ["Observed", "read_observed", "write_observed"],
+        "strides": ["strides"],
     },
     internal={
         "anchored": ["AnchoredCurve", "Estimate"],
@@ -37,6 +40,6 @@ exports(
         "habits": ["optimizer_name"],
         "norms": ["MeasuredNoise"],
         "recipes": ["fastest"],
-        "tune": ["TUNABLE"],
+        "search_space": ["TUNABLE"],
     },
 )

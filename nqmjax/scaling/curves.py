@@ -16,8 +16,9 @@ from nqmjax.nonlinear import TEMPLATES, preconditioned
 from nqmjax.optimizers import LinearOptimizer, Optimizer, describe, hyperparameters, provenance, rate_units
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling.critical import CriticalBatchSize, critical_batch_size
-from nqmjax.scaling.tune import TUNABLE, tune
-from nqmjax.sweeps import with_units
+from nqmjax.scaling.search_space import names_to_tune
+from nqmjax.scaling.tune import tune
+from nqmjax.sweeps import local_devices, with_units
 from nqmjax.target import Status
 
 DEFINITIONS = ("overhead", "knee")
@@ -33,6 +34,8 @@ def scaling_curves(
     fixed: Mapping[str, float] = MappingProxyType({}),
     dtype: Any = "float64",
     progress: bool = True,
+    *,
+    devices: Any = None,
 ) -> xr.Dataset:
     r"""Tuned steps to target against batch size, with critical batch sizes and bounds, of several optimizers.
 
@@ -46,6 +49,7 @@ def scaling_curves(
       fixed: values of hyperparameters that are not to be tuned, for the optimizers that have them.
       dtype: "float64" or "float32".
       progress: show which curve is under way.
+      devices: where to compute, see `sweep`.
 
     Returns:
       `xarray.Dataset` with the dimensions optimizer, power, batch_size: the variables of `tune` (without a value where an
@@ -66,6 +70,7 @@ def scaling_curves(
     """
     templates = _templates(problem, batch_size, optimizers, powers, fixed)
     check_loss(target)
+    places = local_devices(devices)
     curves, powers = {}, [float(power) for power in powers]
     asked = [(name, power) for name, template in templates.items() for power in _powers_of(template, powers)]
     with tqdm(asked, unit=" curves", leave=False, disable=not progress) as bar:
@@ -73,7 +78,9 @@ def scaling_curves(
             bar.set_description(f"{name}, power {power:g}")
             held = [other for other in fixed if other in hyperparameters(templates[name])]
             optimizer = preconditioned(templates[name], power)
-            curves[name, power] = tune(problem, optimizer, batch_size, target, held, dtype=dtype, progress=progress)
+            curves[name, power] = tune(
+                problem, optimizer, batch_size, target, held, dtype=dtype, progress=progress, devices=places
+            )
     table = _side_by_side(curves, powers).merge(_critical(curves, powers)).merge(_bounds(problem, batch_size, target))
     table.attrs = {
         "title": "tuned updates to a target loss against batch size",
@@ -87,9 +94,11 @@ def scaling_curves(
 
 
 def _names(templates: Mapping[str, Optimizer], fixed: Mapping[str, float]) -> str:
-    """The optimizers in words; of their hyperparameters those that are fixed have a value."""
-    free = {name: set(hyperparameters(template)) - set(fixed) for name, template in templates.items()}
-    return "; ".join(describe(template, free[name]) for name, template in templates.items()) + ", tuned"
+    """The optimizers in words; of their hyperparameters those that are not tuned have a value."""
+    held = {name: [key for key in fixed if key in hyperparameters(template)] for name, template in templates.items()}
+    return (
+        "; ".join(describe(template, names_to_tune(template, held[name])) for name, template in templates.items()) + ", tuned"
+    )
 
 
 def _templates(
@@ -114,9 +123,8 @@ def _templates(
         templates[name] = template.replace(**{key: value for key, value in fixed.items() if key in values})
         some = numeric("powers", _powers_of(template, powers))
         require(some.size > 0, "powers", list(powers), f"{name} takes no preconditioner: add 0, or leave {name} out")
-        check_run(problem, preconditioned(templates[name], some), batch_size, closures=True)
-        tuned = [key for key in values if key in TUNABLE and key not in fixed]
-        require(bool(tuned), "fixed", ", ".join(fixed), f"nothing is left to tune of {name}")
+        check_run(problem, preconditioned(templates[name], some), batch_size, closures=True, loss_noise=True)
+        names_to_tune(template, [key for key in fixed if key in values])
     return templates
 
 
@@ -172,7 +180,7 @@ def _bounds(problem: NoisyQuadratic, batch_size: Any, target: float) -> xr.Datas
     """Updates that the Bayes bound and the flat-prior line leave at each batch size."""
     batches = np.atleast_1d(numeric("batch_size", batch_size))
     excess = float(target) - float(problem.irreducible)
-    flat = float(flat_prior_bound(problem, 1.0)) - float(problem.irreducible)
+    flat = np.nan if problem.follows_loss else float(flat_prior_bound(problem, 1.0)) - float(problem.irreducible)
     flat_prior = np.divide(flat, excess * batches, out=np.full(batches.shape, np.inf), where=excess > 0)
     plain = np.array_equal(problem.noise, problem.curvature)
     return xr.Dataset(

@@ -15,7 +15,8 @@ from scipy.interpolate import CubicSpline
 
 from nqmjax.optimizers import QHM, SGD, HeavyBall, LinearOptimizer, Nesterov, hyperparameters
 from nqmjax.problem import NoisyQuadratic, power_law
-from nqmjax.scaling.tune import TUNABLE, tune
+from nqmjax.scaling.search_space import TUNABLE
+from nqmjax.scaling.tune import tune
 
 DIM, BINS = 1_000_000, 40
 EXPONENTS = (0.6, 0.8, 1.0, 1.25, 1.6, 2.1)

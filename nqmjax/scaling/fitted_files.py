@@ -23,7 +23,7 @@ ARRAYS = ("batch_size", "steps", "learning_rate", "standard_error")
 
 
 def write_problem(fitted: FittedProblem, path: str | os.PathLike, force: bool = False) -> None:
-    """Write a fitted problem as JSON, which `read_problem` reads, and `read_spectrum` (`--spectrum`) as a spectrum.
+    """Write a fitted problem as JSON, which `read_problem` reads, and `read_spectrum`, as a spectrum (`--problem`).
 
     Args:
       fitted: what `fit_problem` returns.

@@ -6,7 +6,7 @@ one begins with the rates around the best one of the batch size before, which fa
 
 import dataclasses
 import functools
-import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,14 +15,13 @@ import xarray as xr
 from tqdm import tqdm
 
 from nqmjax._tools import evaluate
-from nqmjax.nonlinear import typical_start
 from nqmjax.optimizers import MeanFieldOptimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling.tuned import tuned_table
 from nqmjax.target import Status, StepsToTarget, first_of_many
 
 RATES = 2.0 ** np.arange(-21, 3)
-"""Rates of the first race, in units of the root mean square of the start, directions weighted by their part in the risk."""
+"""Rates of the first race, in units of the optimizer's `rate_scale`."""
 
 LANES = 8
 """Rates of a race at most; all are compiled for so many."""
@@ -60,8 +59,9 @@ def race(
     dtype: Any,
     progress: bool,
 ) -> xr.Dataset:
-    """The table of `tune`, with the `nodes` of each answer and whether fewer `disagree`; all arguments are checked."""
-    scale = typical_start(problem)
+    """The table of `tune`, with what `_about` says of each answer; all arguments are checked."""
+    scale = template.rate_scale(problem)
+    nodes = NODES if template.nodes > 1 else NODES[:1]
     track = functools.partial(_finish, problem, template, target=target, dtype=dtype)
     winners: dict[float, Winner] = {}
     before: tuple[float, Winner] | None = None
@@ -70,7 +70,7 @@ def race(
         for batch in sizes:
             runs = functools.partial(track, batch=batch)
             found = _first_race(runs, scale * RATES, max_steps, batch, before)
-            winners[batch] = _refined(runs, found, scale * RATES[[0, -1]], max_steps)
+            winners[batch] = _refined(runs, found, nodes, scale * RATES[[0, -1]], max_steps)
             before = batch, winners[batch]
             bar.update()
     best = [winners[batch] for batch in batches.tolist()]
@@ -85,9 +85,18 @@ def race(
         steps,
         np.array([winner.found.status for winner in best], np.int8),
         {"learning_rate": (rates < 1.01 * scale * RATES[0]) | (rates > 0.99 * scale * RATES[-1])},
-        nodes=np.array([winner.nodes for winner in best]),
-        nodes_disagree=np.array([not winner.agree for winner in best]),
+        **_about(problem, template, batches, best),
     )
+
+
+def _about(problem: NoisyQuadratic, template: MeanFieldOptimizer, batches: np.ndarray, best: list[Winner]) -> dict[str, Any]:
+    """What an answer rests on: `nodes` over the start and whether fewer disagree, and directions that carry a norm."""
+    fewest = template.participation(problem, batches)
+    found = {} if fewest is None else {"participation": fewest}
+    if template.nodes > 1:
+        found["nodes"] = np.array([winner.nodes for winner in best])
+        found["nodes_disagree"] = np.array([not winner.agree for winner in best])
+    return found
 
 
 def _first_race(runs: Any, rates: np.ndarray, limit: int, batch: float, before: tuple[float, Winner] | None) -> Winner:
@@ -117,20 +126,27 @@ def _within_limits(runs: Any, rates: np.ndarray, start: float, limit: int) -> Wi
         start = LONGER * start
 
 
-def _refined(runs: Any, winner: Winner, ends: np.ndarray, limit: int) -> Winner:
-    """The best rate close to the winner of a first race, with as many nodes as it takes."""
-    for nodes, more in itertools.pairwise(NODES):
-        for finer in FINER:
-            if not np.isfinite(winner.found.steps):  # none arrives within the limit
-                return winner
-            others = np.clip(winner.rate * finer, *ends)
-            winner = _first(runs, others, nodes, int(winner.found.steps), winner)
+def _refined(runs: Any, winner: Winner, nodes: Sequence[int], ends: np.ndarray, limit: int) -> Winner:
+    """The best rate close to the winner of a first race, with as many of these `nodes` as it takes."""
+    winner = _closest(runs, winner, nodes[0], ends)
+    for more in nodes[1:]:
+        if not np.isfinite(winner.found.steps):  # none arrives within the limit
+            return winner
         closer = _first(runs, np.array([winner.rate]), more, limit)
         crossings = np.array([winner.found.crossing, closer.found.crossing])
         agree = bool(np.isfinite(crossings).all() and np.ptp(crossings) <= max(1.0, AGREE * crossings[1]))
         winner = closer._replace(agree=agree)
-        if agree:
-            break
+        if agree or more == nodes[-1]:
+            return winner
+        winner = _closest(runs, winner, more, ends)
+    return winner
+
+
+def _closest(runs: Any, winner: Winner, nodes: int, ends: np.ndarray) -> Winner:
+    """The best of finer and finer rates around the winner of a race."""
+    for finer in FINER:
+        if np.isfinite(winner.found.steps):
+            winner = _first(runs, np.clip(winner.rate * finer, *ends), nodes, int(winner.found.steps), winner)
     return winner
 
 
@@ -165,7 +181,9 @@ def _finish(
     spare = LANES - len(rates)
     values = {name: np.full(LANES, value) for name, value in hyperparameters(template).items()}
     values["learning_rate"] = np.pad(rates, (0, spare), mode="edge")
-    optimizer = dataclasses.replace(template.replace(**values), nodes=nodes)  # pyright: ignore[reportCallIssue]
+    optimizer = template.replace(**values)
+    if template.nodes > 1:
+        optimizer = dataclasses.replace(optimizer, nodes=nodes)  # pyright: ignore[reportCallIssue]
     limits = np.pad(np.full(len(rates), limit, np.uint32), (0, spare))
     found = evaluate(_race, problem, optimizer, batch, target, limits, dtype=dtype)
     return StepsToTarget(*(entry[: len(rates)] for entry in found))

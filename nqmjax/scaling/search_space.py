@@ -6,17 +6,35 @@ momentum), `log(1 - x)` for a momentum or a decay `x`, and the value itself for 
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from nqmjax._tools import require, shown
 from nqmjax.dynamics import stability_edge, steepest_curvature
-from nqmjax.optimizers import LinearOptimizer, PeriodicOptimizer, hyperparameters
+from nqmjax.optimizers import LinearOptimizer, MeanFieldOptimizer, Optimizer, PeriodicOptimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
+
+TUNABLE = ("learning_rate", "momentum", "decay", "nu")
+"""Hyperparameters that `tune` tunes; a preconditioner's power is part of the question, not of the answer."""
 
 RATE_SPAN = 1e-10  # the smallest rate of the grid, relative to the smallest of the largest stable ones
 SLOWEST = 1e-6  # the smallest `1 - momentum` and `1 - decay` of the grid
+
+
+def names_to_tune(template: Optimizer, fixed: Collection[str]) -> list[str]:
+    """Names of the hyperparameters to tune."""
+    known = hyperparameters(template)
+    require(isinstance(fixed, Collection), "fixed", fixed, "give a list of names of hyperparameters")
+    fixed = [fixed] if isinstance(fixed, str) else list(fixed)
+    for name in fixed:
+        require(isinstance(name, str) and name in known, "fixed", shown(name), f"the template has {', '.join(known)}")
+    tunable = TUNABLE[:1] if isinstance(template, MeanFieldOptimizer) else TUNABLE
+    names = [name for name in known if name.split(".")[-1] in tunable and name not in fixed]
+    left = f"nothing is left to tune of {type(template).__name__}; leave at least one of {', '.join(tunable)}"
+    require(bool(names), "fixed", sorted(fixed), left)
+    return names
 
 
 class StableRates(NamedTuple):

@@ -10,28 +10,27 @@ import itertools
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Self
 
+import jax
 import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax._tools import check_loss, numeric, require, shown
+from nqmjax._tools import check_loss, numeric, require
 from nqmjax.dynamics import check_run
 from nqmjax.optimizers import LinearOptimizer, MeanFieldOptimizer, Optimizer, PeriodicOptimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling.race import race
-from nqmjax.scaling.search_space import Space
+from nqmjax.scaling.search_space import Space, names_to_tune
 from nqmjax.scaling.tuned import tuned_table
-from nqmjax.sweeps import check_search, search_lanes
+from nqmjax.sweeps import check_search, local_devices, search_lanes
 from nqmjax.target import MAX_STEPS, Status, StepsToTarget
-
-TUNABLE = ("learning_rate", "momentum", "decay", "nu")
-"""Hyperparameters that `tune` tunes; a preconditioner's power is part of the question, not of the answer."""
 
 SLACK = 2.0  # grid points with more than this many times the fewest steps known are not followed to the end
 STARTS = 4  # local minima of the grid that are refined, for each batch size
 SAMPLES = 2**14  # points tried beside the grid where up to `FEW` curvatures matter for the target;
 FEW, MANY = 5, 20  # where `n` do, `(FEW / n)^2` times as many, and none beyond `MANY`
 SLOWED, FEW_STEPS = 4, 8  # every fourth sample is also tried slowed down, from 8 updates to as many as the grid takes
+SLOW, QUICK = ("momentum", "decay"), 0.97  # where oscillations are followed one by one, those above are tried later
 SAMPLE_STARTS = 12  # samples that are refined, for each batch size
 ROUNDS = 4, 9  # of boxes, before and after batch sizes exchange what they found; each halves the box
 BOX = np.linspace(-1.0, 1.0, 5)
@@ -46,6 +45,8 @@ def tune(
     max_steps: int = MAX_STEPS,
     dtype: Any = "float64",
     progress: bool = True,
+    *,
+    devices: Any = None,
 ) -> xr.Dataset:
     """Hyperparameters with the fewest steps to target, for each batch size.
 
@@ -53,22 +54,23 @@ def tune(
       problem: the quadratic.
       template: an optimizer with scalar hyperparameters. Its learning_rate, momentum, decay and nu are tuned, whatever
         their values; all others keep theirs: a preconditioner's power, the strength of weight decay (without what decay does
-        for generalization 0 is best), periods, pulls, outer hyperparameters, betas (of Adam and its kin the learning rate is
-        tuned).
+        for generalization 0 is best), periods, pulls, outer hyperparameters, betas (of optimizers that are not linear only
+        the learning rate is tuned).
       batch_size: examples per update, a number or a 1-D array.
       target: risk to reach.
       fixed: names of hyperparameters to leave at the template's values.
       max_steps: updates to search, at most 2^31 - 1.
       dtype: "float64" or "float32".
       progress: show a bar when the run takes longer than two seconds.
+      devices: where to compute, see `sweep`; of optimizers that are not linear on the first of them only.
 
     Returns:
       `xarray.Dataset` over batch_size: `steps` (inf where no setting reaches the target), `status`, `examples`
       (batch size times steps), the hyperparameters, `effective_learning_rate`, `efficiency` (the fewest examples with
       which any algorithm can reach the target, by the Bayes bound, over `examples`), and for each tuned hyperparameter
-      `<name>_at_edge`, whether the optimum lies at the edge of what was searched. Of optimizers that are not linear also the
-      `nodes` of each answer, which tuning chooses itself, and `nodes_disagree`, whether a third of them has other steps, by
-      more than 1% and one update.
+      `<name>_at_edge`, whether the optimum lies at the edge of what was searched. Of Adam and its kin also the `nodes` of each
+      answer, which tuning chooses itself, and `nodes_disagree`, whether a third of them has other steps, by more than 1%
+      and one update; where updates rest on norms `participation`.
 
     Raises:
       ValueError: an argument is out of its range, a name in `fixed` is unknown, or nothing is left to tune.
@@ -80,16 +82,18 @@ def tune(
 
     Source: Zhang et al. 2019, section 3.7.1 (there a grid of 100 rates and 20 momenta).
     """
-    check_run(problem, template, batch_size, closures=True, periodic=True)
+    check_run(problem, template, batch_size, closures=True, periodic=True, loss_noise=True, asked="tune")
     check_loss(target)
-    check_search(template, max_steps, "first", dtype)
+    check_search(problem, template, max_steps, "first", dtype)
+    places = local_devices(devices)
     batches = np.atleast_1d(numeric("batch_size", batch_size))
     require(batches.ndim == 1 and batches.size > 0, "the shape of batch_size", batches.shape, "give a number or a 1-D array")
     for name, value in {**hyperparameters(template), "target": target}.items():
         require(np.ndim(value) == 0, f"the shape of {name}", np.shape(value), "give a number; call tune once for each value")
-    names = _tuned(template, fixed)
+    names = names_to_tune(template, fixed)
     if isinstance(template, MeanFieldOptimizer):
-        return race(problem, template, batches, float(target), max_steps, dtype, progress)
+        with jax.default_device(places[0]):
+            return race(problem, template, batches, float(target), max_steps, dtype, progress)
     assert isinstance(template, LinearOptimizer | PeriodicOptimizer)  # there is no other kind
     space = Space(problem, template, names)
     with tqdm(desc="tune", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
@@ -98,26 +102,13 @@ def tune(
         def steps(points: np.ndarray, batch: np.ndarray, limit: Any) -> StepsToTarget:
             bar.total = max(bar.total, bar.n + batch.size)
             # Single batch sizes are repeated to as many as the grid has, so that the search is compiled once for both.
-            shape = len(points), len(batches)
-            limits, targets = np.broadcast_to(np.minimum(limit, max_steps), shape), np.full(len(points), float(target))
-            repeated = np.broadcast_to(batch, shape)
-            found = search_lanes(problem, space.optimizer(points), repeated, targets, limits, "first", dtype, bar)
+            shape, targets = (len(points), len(batches)), np.full(len(points), float(target))
+            repeated, limits = (np.broadcast_to(values, shape) for values in (batch, np.minimum(limit, max_steps)))
+            found = search_lanes(problem, space.optimizer(points), repeated, targets, limits, "first", dtype, bar, places)
             return StepsToTarget(*(values[:, : batch.shape[1]] for values in found))
 
-        best, grid = _search(space, steps, batches, _samples(problem, target))
+        best, grid = _search(space, steps, batches, _samples(problem, target), problem.follows_loss)
     return _table(problem, space, target, best, grid)
-
-
-def _tuned(template: Optimizer, fixed: Collection[str]) -> list[str]:
-    """Names of the hyperparameters to tune."""
-    known = hyperparameters(template)
-    require(isinstance(fixed, Collection), "fixed", fixed, "give a list of names of hyperparameters")
-    fixed = [fixed] if isinstance(fixed, str) else list(fixed)
-    for name in fixed:
-        require(isinstance(name, str) and name in known, "fixed", shown(name), f"the template has {', '.join(known)}")
-    names = [name for name in known if name.split(".")[-1] in TUNABLE and name not in fixed]
-    require(bool(names), "fixed", sorted(fixed), f"leave at least one of {', '.join(TUNABLE)} to tune")
-    return names
 
 
 def _samples(problem: NoisyQuadratic, target: float) -> int:
@@ -163,9 +154,11 @@ class _Candidates:
         return cls(np.concatenate([part.points for part in parts]), np.concatenate([part.batch for part in parts]), found)
 
 
-def _search(space: Space, steps: Steps, batches: np.ndarray, samples: int) -> tuple[_Candidates, StepsToTarget]:
+def _search(
+    space: Space, steps: Steps, batches: np.ndarray, samples: int, one_by_one: bool
+) -> tuple[_Candidates, StepsToTarget]:
     """The best candidate of each batch size, and what the coarse grid found."""
-    coarse = _everywhere(steps, space.grid(2), batches, MAX_STEPS)
+    coarse = _quick_ones_first(space, steps, batches) if one_by_one else _everywhere(steps, space.grid(2), batches, MAX_STEPS)
     candidates = _starts(space, steps, batches, coarse, samples)
     first, second = ROUNDS
     width = space.spacing
@@ -181,6 +174,15 @@ def _search(space: Space, steps: Steps, batches: np.ndarray, samples: int) -> tu
     points = candidates.best(batches).points
     found = _everywhere(steps, points, batches, _limits(candidates.best(batches).found.steps, batches))
     return _Candidates.joined([candidates, *_by_batch(points, batches, found)]).best(batches), coarse
+
+
+def _quick_ones_first(space: Space, steps: Steps, batches: np.ndarray) -> StepsToTarget:
+    """What the coarse grid does where oscillations are followed one by one: none longer than runs without long ones take."""
+    points = space.grid(2)
+    slow = [axis.value(column) for axis, column in zip(space.axes, points.T, strict=True) if axis.name.split(".")[-1] in SLOW]
+    quick = points[np.all([values <= QUICK for values in slow], axis=0)] if slow else points
+    known = _everywhere(steps, quick, batches, MAX_STEPS).crossing.min(0)
+    return _everywhere(steps, points, batches, _limits(SLACK * known + 1, batches))
 
 
 def _everywhere(steps: Steps, points: np.ndarray, batches: np.ndarray, limit: Any) -> StepsToTarget:

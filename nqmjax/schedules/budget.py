@@ -91,7 +91,7 @@ def budget_curve(
     Source: Smith et al. 2020, sections 3 and 4, figures 1, 5, 6 and 7, tables 1, 2, 4 and 5 (the training loss).
     """
     check_choice("family", family, FAMILIES)
-    check_run(problem, optimizer, batch_size, closures=True)
+    check_run(problem, optimizer, batch_size, closures=True, asked="a search over schedules")
     batches = np.atleast_1d(numeric("batch_size", batch_size))
     require(batches.ndim == 1, "the shape of batch_size", batches.shape, "give a number or a 1-D array")
     require(0 <= scalar("warmup", warmup) < 1, "warmup", warmup, "give a share of the run from 0 up to 1")

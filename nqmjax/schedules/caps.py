@@ -4,8 +4,7 @@ import numpy as np
 
 from nqmjax._tools import require, scalar
 from nqmjax.dynamics import spectral_radius, stability_edge, steepest_curvature
-from nqmjax.nonlinear import typical_start
-from nqmjax.optimizers import LinearOptimizer, Optimizer
+from nqmjax.optimizers import LinearOptimizer, MeanFieldOptimizer, Optimizer
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedules.plan import Plan
 
@@ -26,10 +25,11 @@ def learning_rate_cap(problem: NoisyQuadratic, optimizer: LinearOptimizer) -> fl
 
 
 def rate_unit(problem: NoisyQuadratic, optimizer: Optimizer) -> float:
-    """What rates are searched in units of: the default cap, or the root mean square of the start if there is no cap."""
+    """What rates are searched in units of: the default cap, or if there is none a rate whose update is as long as the start."""
     if isinstance(optimizer, LinearOptimizer):
         return learning_rate_cap(problem, optimizer)
-    return typical_start(problem)
+    assert isinstance(optimizer, MeanFieldOptimizer)  # there is no other kind
+    return optimizer.rate_scale(problem)
 
 
 def chosen_cap(problem: NoisyQuadratic, optimizer: Optimizer, max_learning_rate: float | None) -> float:

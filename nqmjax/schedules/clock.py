@@ -85,11 +85,11 @@ def best_plan_in_time(
       ValueError: an argument is out of its range, or the budget does not pay for one step.
 
     >>> from nqmjax import SGD, power_law
-    >>> best = best_plan_in_time(power_law(100), SGD(0.1), seconds=60, time=TimeModel(0.02, 1e-4), pieces=5)
+    >>> best = best_plan_in_time(power_law(50), SGD(0.1), seconds=20, time=TimeModel(0.02, 1e-4), pieces=4)
     >>> best.plan.batch_size.round(), round(best.seconds, 6)
-    (array([  88.,  638., 1838., 2322., 1456.]), 60.0)
+    (array([  93.,  839., 1642., 1238.]), 20.0)
     """
-    check_run(problem, optimizer, 1.0)
+    check_run(problem, optimizer, 1.0, asked="best_plan_in_time")
     _check_time(time)
     pieces, cap = whole("pieces", pieces), chosen_cap(problem, optimizer, max_learning_rate)
     step = time.fixed + time.per_example
@@ -98,7 +98,7 @@ def best_plan_in_time(
     most = min(seconds / step, MOST_STEPS)
     # With a cap of the batch size, fewer steps cannot spend the time: then more of it does not help.
     tried: dict[int, TimedPlan] = {}
-    how: dict[str, Any] = {"max_learning_rate": max_learning_rate, "over": over, "batch_sizes": (1.0, time.max_batch_size)}
+    how: dict[str, Any] = {"max_learning_rate": cap, "over": over, "batch_sizes": (1.0, time.max_batch_size)}
 
     def best(steps: int) -> TimedPlan:
         if steps not in tried:
@@ -154,19 +154,19 @@ def fastest_plan(
       ValueError: an argument is out of its range, or the target is not between the irreducible loss and the initial risk.
 
     >>> from nqmjax import SGD, power_law
-    >>> fast = fastest_plan(power_law(100), SGD(0.1), target=0.01, time=TimeModel(0.02, 1e-4), pieces=3, constant_batch=True)
-    >>> fast.risk <= 0.01, round(fast.seconds, 1)
-    (True, 4.0)
+    >>> fast = fastest_plan(power_law(50), SGD(0.1), target=0.05, time=TimeModel(0.02, 1e-4), pieces=2, constant_batch=True)
+    >>> fast.risk <= 0.05, round(fast.seconds, 2)
+    (True, 0.85)
     """
-    check_run(problem, optimizer, 1.0)
+    check_run(problem, optimizer, 1.0, asked="fastest_plan")
     check_loss(target)
     scalar("target", target)
     low_risk, high_risk = float(problem.irreducible), float(problem.initial_risk)
     require(low_risk < target < high_risk, "target", target, f"give a risk above {low_risk:g} and below {high_risk:g}")
     _check_time(time)
 
-    how: dict[str, Any] = {"over": over, "max_learning_rate": max_learning_rate, "constant_batch": constant_batch}
-    how["progress"] = progress
+    cap = chosen_cap(problem, optimizer, max_learning_rate)
+    how: dict[str, Any] = {"over": over, "max_learning_rate": cap, "constant_batch": constant_batch, "progress": progress}
 
     def best(seconds: float) -> TimedPlan:
         return best_plan_in_time(problem, optimizer, seconds, time, pieces, **how)

@@ -65,7 +65,7 @@ def closed_form_rates(
 
     Source: nqmjax's own derivation, above; Zhang et al. 2019, figure 3c, finds such schedules numerically.
     """
-    check_run(problem, optimizer, batch_size)
+    check_run(problem, optimizer, batch_size, asked="closed_form_rates")
     require(np.ndim(batch_size) == 0, "the shape of batch_size", np.shape(batch_size), "give a number")
     remedy = "the closed form knows no weight decay: use optimize_schedule, or leave the decay out"
     require(not is_anchored(optimizer), "optimizer", shown(optimizer), remedy)

@@ -118,7 +118,7 @@ def tune_family(
     >>> plan, round(settings["learning_rate"], 2)
     (100 pieces, 1,000 steps, 16,000 examples, 0.51)
     """
-    check_run(problem, optimizer, batch_size, closures=True)
+    check_run(problem, optimizer, batch_size, closures=True, asked="a search over schedules")
     check_choice("family", family, COMPARED)
     steps, pieces = whole("steps", steps), whole("pieces", pieces)
     check_steps("steps", steps)

@@ -60,7 +60,7 @@ def optimize_rates(
 
     Source: as `optimize_schedule`, which is for one run at a time, with bounds that are met and other hyperparameters.
     """
-    check_run(problem, optimizer, batch_size)
+    check_run(problem, optimizer, batch_size, asked="optimize_rates")
     check_steps("steps", steps)
     batches, counts = np.broadcast_arrays(np.atleast_1d(np.asarray(batch_size, float)), np.asarray(steps))
     require(batches.ndim == 1, "the shape of batch_size", batches.shape, "give a number or a 1-D array")

@@ -28,7 +28,7 @@ from nqmjax._tools import (
     whole,
     write_atomically,
 )
-from nqmjax.dynamics import check_run, doublings, risks_of_pieces
+from nqmjax.dynamics import check_precision, check_run, doublings, risks_of_pieces
 from nqmjax.optimizers import Optimizer, check_optimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.schedules.exports import file_text, optax_schedule, ramp_text, torch_multiplier, whole_sizes
@@ -225,13 +225,13 @@ def require_plan(plan: Plan) -> None:
     require(isinstance(plan, Plan), "plan", repr(plan), "give a Plan, for example Plan(0.1, steps=100, batch_size=64)")
 
 
-def check_plan(problem: NoisyQuadratic, optimizer: Optimizer, plan: Plan, closures: bool = False) -> None:
-    """Raise `ValueError` for a plan that cannot be run; `closures` where optimizers need not be linear."""
+def check_plan(problem: NoisyQuadratic, optimizer: Optimizer, plan: Plan, **allowed: Any) -> None:
+    """Raise `ValueError` for a plan that cannot be run; `allowed` is what `check_run` takes besides."""
     require_plan(plan)
     check_optimizer(optimizer)
     for name, value in hyperparameters(optimizer).items():
         require(np.ndim(value) == 0, f"the shape of {name}", np.shape(value), "give a number; what changes goes into the plan")
-    check_run(problem, optimizer.replace(**plan.hyperparameters), plan.batch_size, closures)
+    check_run(problem, optimizer.replace(**plan.hyperparameters), plan.batch_size, **allowed)
     check_columns(plan)
 
 
@@ -269,14 +269,19 @@ def run(problem: NoisyQuadratic, optimizer: Optimizer, plan: Plan, dtype: Any = 
 
     Source: Zhang et al. 2019, section 3.7.2, footnote 3 ("dynamic programming").
     """
-    check_plan(problem, optimizer, plan, closures=True)
+    check_plan(problem, optimizer, plan, closures=True, loss_noise=True, asked="run")
+    check_precision(problem, dtype)
     settings = optimizer.replace(**plan.hyperparameters)
     steps = plan.steps if is_traced(plan.steps) else np.asarray(plan.steps, np.uint32)
     if is_traced(problem, settings, plan.batch_size, steps):
         levels = 32 if is_traced(steps) else doublings(int(np.max(steps)))
         return evaluate(functools.partial(_differentiable, levels=levels), problem, settings, 1 / plan.batch_size, steps)
     levels = np.uint32(int(np.max(steps)).bit_length())
-    return evaluate(_of_any_length, problem, settings, 1 / plan.batch_size, steps, levels, dtype=dtype)
+    spare = -plan.pieces % min(2 ** (plan.pieces - 1).bit_length(), 64)  # empty pieces, so that few counts compile anew
+    columns = dict(plan.hyperparameters), 1 / plan.batch_size
+    columns, inverse = jax.tree.map(lambda values: np.pad(values, (0, spare), mode="edge"), columns)
+    arguments = problem, optimizer.replace(**columns), inverse, np.pad(steps, (0, spare)), levels
+    return evaluate(_of_any_length, *arguments, dtype=dtype)[: plan.pieces + 1]
 
 
 _differentiable = jax.jit(risks_of_pieces, static_argnames="levels")

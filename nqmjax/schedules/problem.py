@@ -46,7 +46,7 @@ class Search:
         examples: float | None,
         batch_sizes: tuple[float, float],
     ) -> None:
-        check_run(problem, optimizer, batch_size)
+        check_run(problem, optimizer, batch_size, asked="a search over schedules")
         values = hyperparameters(optimizer)
         require(isinstance(over, Sequence), "over", over, "name what changes from piece to piece, for example learning_rate")
         over = [over] if isinstance(over, str) else list(over)

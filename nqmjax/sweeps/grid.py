@@ -1,18 +1,21 @@
 """Steps to target over grids of hyperparameters, batch sizes and targets, as one labelled table."""
 
-import math
+import os
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax._tools import check_target, numeric, require
+from nqmjax._tools import check_target, require
 from nqmjax.dynamics import check_run
-from nqmjax.optimizers import Optimizer, hyperparameters, provenance
+from nqmjax.optimizers import Optimizer
 from nqmjax.problem import NoisyQuadratic
+from nqmjax.sweeps.cells import VARIABLES, dims_of, grid_of
+from nqmjax.sweeps.devices import local_devices
+from nqmjax.sweeps.filling import fill_store
 from nqmjax.sweeps.labels import with_units
-from nqmjax.sweeps.lanes import check_search, search_lanes
+from nqmjax.sweeps.lanes import check_search
 from nqmjax.target import MAX_STEPS
 
 MOST_CELLS = 10**9
@@ -28,10 +31,15 @@ def sweep(
     rule: str = "first",
     dtype: Any = "float64",
     progress: bool = True,
+    *,
+    devices: Any = None,
+    store: str | os.PathLike | None = None,
+    chunk: int | None = None,
+    client: Any = None,
 ) -> xr.Dataset:
     """Exact steps to target over the outer product of batch sizes and of all hyperparameters that are 1-D arrays.
 
-    The search is compiled once whatever the values, and runs in chunks on all cores: memory does not grow with the
+    The search is compiled once whatever the values, and runs in chunks on all devices: memory does not grow with the
     size of the grid beyond the table itself.
 
     Args:
@@ -43,14 +51,25 @@ def sweep(
       rule: "first" or "stays", see `steps_to_target`.
       dtype: "float64" or "float32".
       progress: show a bar when the run takes longer than two seconds.
+      devices: where to compute: names such as "gpu" or "cpu:0", or a list of them; None is all devices of this process.
+      store: a directory `NAME.zarr` that gets the table chunk by chunk, so that it may be larger than memory, outlasts the
+        process, and grows by several processes at once. The same call goes on where another has ended; a store that
+        holds another sweep is refused.
+      chunk: cells of a chunk of a new store, about; None is what takes seconds. Each costs as much as 64 settings at all batch
+        sizes, and some 20 ms.
+      client: a Dask client, or the address of a scheduler, whose workers compute the chunks of the store in place of this
+        process.
 
     Returns:
       `xarray.Dataset` with the dimensions batch_size, target if it is an array, then the hyperparameters in the order
       of the optimizer's arguments; variables `steps` (inf where not reached), `status` (see `Status`) and
-      `effective_learning_rate`. Hyperparameters that are numbers are coordinates too.
+      `effective_learning_rate`, and where updates rest on norms `participation`. Hyperparameters that are numbers are
+      coordinates too. With a store, its table, see `open_store`.
 
     Raises:
-      ValueError: an argument is out of its range or has more than one dimension.
+      ValueError: an argument is out of its range or has more than one dimension; or `store` is no store, holds another sweep,
+        or cannot be written; or the scheduler does not answer, or its workers have other versions or no float64.
+      OSError: the disk is full, or fails; what is finished stays in the store.
 
     >>> from nqmjax import HeavyBall, power_law
     >>> grid = sweep(power_law(100), HeavyBall([0.1, 0.2, 0.4], [0.0, 0.9]), [64, 256, 1024, 4096], target=0.01)
@@ -61,39 +80,24 @@ def sweep(
 
     Source: Zhang et al. 2019, section 3.7.1.
     """
-    check_run(problem, optimizer, batch_size, closures=True, periodic=True)
+    check_run(problem, optimizer, batch_size, closures=True, periodic=True, loss_noise=True, asked="sweep")
     check_target(target)
-    check_search(optimizer, max_steps, rule, dtype)
-    names = hyperparameters(optimizer)
-    axes = {"batch_size": numeric("batch_size", batch_size), "target": numeric("target", target)}
-    axes |= {name: numeric(name, value) for name, value in names.items()}
-    for name, values in axes.items():
-        require(values.ndim <= 1 and values.size > 0, f"the shape of {name}", values.shape, "give a number or a 1-D array")
-    axes["batch_size"] = np.atleast_1d(axes["batch_size"])
-
-    swept = {name: values for name, values in axes.items() if values.ndim == 1}
-    lanes = {name: values for name, values in swept.items() if name != "batch_size"}
-    size = math.prod(len(values) for values in lanes.values())
-    cells = size * axes["batch_size"].size
-    require(cells <= MOST_CELLS, "the number of cells", f"{cells:,}", f"give at most {MOST_CELLS:,}, or sweep in parts")
-    grid = np.meshgrid(*lanes.values(), indexing="ij")
-    column = {name: np.broadcast_to(values, size) for name, values in axes.items() if values.ndim == 0}
-    column |= {name: values.ravel() for name, values in zip(lanes, grid, strict=True)}
-    settings = optimizer.replace(**{name: column[name] for name in names})
-    batches = np.broadcast_to(axes["batch_size"], (size, axes["batch_size"].size))
-    with tqdm(total=batches.size, desc="sweep", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
-        found = search_lanes(problem, settings, batches, column["target"], max_steps, rule, dtype, bar)
-
-    shape = [len(values) for values in lanes.values()]
-    effective = np.broadcast_to(np.asarray(settings.effective_learning_rate, dtype=float), size).reshape(shape)
+    check_search(problem, optimizer, max_steps, rule, dtype)
+    places = local_devices(devices)
+    grid = grid_of(problem, optimizer, batch_size, target, max_steps, rule, dtype)
+    if store is not None:
+        require(client is None or devices is None, "devices", devices, "workers have their own; leave it or client out")
+        return fill_store(grid, store, chunk, places, client, progress)
+    require(chunk is None, "chunk", chunk, "only a store has chunks; give store too")
+    require(client is None, "client", client, "what workers compute goes into a store; give store too")
+    remedy = f"give at most {MOST_CELLS:,}, a store, or sweep in parts"
+    require(grid.size <= MOST_CELLS, "the number of cells", f"{grid.size:,}", remedy)
+    with tqdm(total=grid.size, desc="sweep", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
+        found = grid.search(progress=bar, devices=places)
     table = xr.Dataset(
-        {
-            "steps": (tuple(swept), found.steps.T.reshape(-1, *shape)),
-            "status": (tuple(swept), found.status.T.reshape(-1, *shape)),
-            "effective_learning_rate": (tuple(lanes), effective),
-        },
-        coords=axes_to_coordinates(axes),
-        attrs={"title": "updates to a target loss", **provenance(problem, optimizer), "rule": rule, "max_steps": max_steps},
+        {name: (dims_of(name, grid.dims), found[name]) for name in VARIABLES} | grid.beside,
+        coords=axes_to_coordinates(grid.axes),
+        attrs=grid.attributes,
     )
     return with_units(table)
 

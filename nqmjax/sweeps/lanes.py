@@ -1,28 +1,29 @@
-"""Many searches for a target: in chunks that bound memory, on all cores, with a progress bar and clean interruption."""
+"""Many searches for a target: in chunks that bound memory, on all devices, with a progress bar and clean interruption."""
 
 import functools
-import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from nqmjax._tools import check_dtype, check_steps, precision, require
+from nqmjax._tools import check_steps, precision, require
+from nqmjax.dynamics import check_precision
 from nqmjax.optimizers import Optimizer
 from nqmjax.problem import NoisyQuadratic
+from nqmjax.sweeps.devices import FirstAlone, Workers
 from nqmjax.target import MAX_STEPS, StepsToTarget, check_rule, search
 
 CHUNK = 64
 """Lanes of one call of the compiled search; all calls have this many, so that it is compiled once."""
 
 
-def check_search(optimizer: Optimizer, max_steps: Any, rule: str, dtype: Any) -> None:
+def check_search(problem: NoisyQuadratic, optimizer: Optimizer, max_steps: Any, rule: str, dtype: Any) -> None:
     """Check the options of `search_lanes`."""
     check_steps("max_steps", max_steps, MAX_STEPS)
-    check_rule(optimizer, rule)
-    check_dtype(dtype)
+    check_rule(problem, optimizer, rule)
+    check_precision(problem, dtype)
     require(np.ndim(max_steps) == 0, "the shape of max_steps", np.shape(max_steps), "give a number")
 
 
@@ -35,6 +36,8 @@ def search_lanes(
     rule: str = "first",
     dtype: Any = "float64",
     progress: tqdm | None = None,
+    devices: Any = None,
+    spread: Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]] | None = None,
 ) -> StepsToTarget:
     """Steps to target of many lanes, a lane being one setting of the hyperparameters with all its batch sizes.
 
@@ -47,6 +50,8 @@ def search_lanes(
       rule: "first" or "stays".
       dtype: "float64" or "float32".
       progress: a bar to advance by the number of cells as they are done.
+      devices: see `local_devices`.
+      spread: a `map` that says where the chunks are computed, instead of `devices`.
 
     Returns:
       `StepsToTarget` of NumPy arrays of shape `(lanes, b)`.
@@ -71,26 +76,25 @@ def search_lanes(
     def chunk(start: int) -> StepsToTarget:
         with precision(dtype):
             settings, limits = jax.tree.map(lambda leaf: leaf[start : start + CHUNK], cells)
-            found = jax.tree.map(np.asarray, _search(problem, *settings, limits, stays))
+            with _first_alone(_program(problem, settings, limits, stays)):
+                found = jax.tree.map(np.asarray, _search(problem, *settings, limits, stays))
         if progress is not None:
             progress.update(min(found.steps.size, progress.total - progress.n))
         return found
 
-    starts = range(0, len(target), CHUNK)
-    pool = ThreadPoolExecutor(_cores())
-    try:
-        # The first chunk alone, so that the search is compiled once and not by every thread.
-        parts = [chunk(starts[0]), *pool.map(chunk, starts[1:])]
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    spread = spread or Workers(devices).map
+    parts = list(spread(chunk, range(0, len(target), CHUNK)))
     found = jax.tree.map(lambda *values: np.concatenate(values)[: len(target)], *parts)
     back = np.argsort(order, axis=1)
     return jax.tree.map(lambda values: np.take_along_axis(values, back, axis=1).reshape(lanes, batches), found)
 
 
 _search = jax.jit(functools.partial(search, outermost=True), static_argnames="stays")
+_first_alone = FirstAlone()
 
 
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _program(*arguments: Any) -> Any:
+    """What JAX compiles a program of its own for: a device, a structure, shapes and precisions."""
+    leaves, structure = jax.tree.flatten(arguments)
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    return device, structure, *((np.shape(leaf), np.result_type(leaf)) for leaf in leaves)

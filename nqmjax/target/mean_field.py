@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from nqmjax._tools import check_choice
 from nqmjax.dynamics import Walk, advance, begin, excess_of_groups, floor_log2, in_one_precision, map_runs
 from nqmjax.optimizers import MeanFieldOptimizer, Optimizer, check_linear
+from nqmjax.problem import NoisyQuadratic, refuse_loss_noise
 from nqmjax.target.table import MAX_STEPS, Status, StepsToTarget, crossing_time
 
 MOST_MOVES = 2**20
@@ -34,11 +35,12 @@ class Search(NamedTuple):
     most: jax.Array
 
 
-def check_rule(optimizer: Optimizer, rule: str) -> None:
-    """Rules of arrival are "first" and "stays"; the second looks ahead in a way that only linear optimizers allow."""
+def check_rule(problem: NoisyQuadratic, optimizer: Optimizer, rule: str) -> None:
+    """Rules of arrival are "first" and "stays"; the second looks ahead in a way that only independent directions allow."""
     check_choice("rule", rule, ["first", "stays"])
     if rule == "stays":
         check_linear('rule "stays"', optimizer)
+        refuse_loss_noise(problem, "rule 'stays'")
 
 
 def mean_field_search(problem: Any, optimizer: Any, batch_size: Any, target: Any, max_steps: Any) -> StepsToTarget:

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from nqmjax._tools import check_steps, check_target, evaluate, is_traced
-from nqmjax.dynamics import build_model, centred, check_run, check_shapes, without_idle_directions
+from nqmjax.dynamics import build_model, centred, check_precision, check_run, check_shapes, without_idle_directions
 from nqmjax.optimizers import MeanFieldOptimizer, Optimizer
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.target.compiled import map_lanes
 from nqmjax.target.first import first_passage
 from nqmjax.target.last import last_passage
+from nqmjax.target.loss_noise import loss_noise_search
 from nqmjax.target.mean_field import check_rule, mean_field_search
 from nqmjax.target.periodic import periodic_passage
 from nqmjax.target.table import MAX_STEPS, Status, StepsToTarget, rounding
@@ -72,10 +73,11 @@ def steps_to_target(
 
     Source: the question is that of Zhang et al. 2019, section 3.7; the method is nqmjax's own.
     """
-    check_run(problem, optimizer, batch_size, closures=True, periodic=True)
+    check_run(problem, optimizer, batch_size, closures=True, periodic=True, loss_noise=True, asked="steps_to_target")
+    check_precision(problem, dtype)
     check_target(target)
     check_steps("max_steps", max_steps, MAX_STEPS)
-    check_rule(optimizer, rule)
+    check_rule(problem, optimizer, rule)
     check_shapes(optimizer, batch_size=batch_size, target=target, max_steps=max_steps)
     outermost = not is_traced(problem, optimizer, batch_size, target, max_steps)
     if not is_traced(max_steps):
@@ -120,6 +122,9 @@ def search(
     """
     if isinstance(optimizer, MeanFieldOptimizer):
         return mean_field_search(problem, optimizer, batch_size, target, max_steps)
+    if problem.follows_loss:
+        problem, optimizer, batch_size, target = jax.lax.stop_gradient((problem, optimizer, batch_size, target))
+        return loss_noise_search(problem, optimizer, batch_size, target, jnp.minimum(max_steps, MAX_STEPS), search)
     integer = jax.dtypes.canonicalize_dtype(jnp.int64)
 
     def steps_of(problem: Any, lane: Any) -> StepsToTarget:

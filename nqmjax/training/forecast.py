@@ -56,7 +56,7 @@ def forecast(runs: Sequence[Observed], batch_sizes: Any, *, level: float = 0.9) 
     >>> runs.append(Observed([16, 1024], [3100, 60], [2e-3, 0.1], label="heavy_ball"))
     >>> table = forecast(runs, [64, 256])
     >>> table.steps.sel(optimizer="heavy_ball").values.round(-1)
-    array([820., 240.])
+    array([790., 210.])
     """
     listed = isinstance(runs, Sequence) and len(runs) > 0 and all(isinstance(one, Observed) for one in runs)
     require(listed, "runs", type(runs).__name__, "give a list of Observed, as read_observed returns it")

@@ -167,7 +167,7 @@ def pilot(
     >>> from nqmjax.training import linear_regression
     >>> table = pilot(linear_regression(3, 200), ["sgd"], [4, 64], 0.7, small=2, seeds=1, progress=False)
     >>> table.steps.dims, table.pilot_batch_size.values
-    (('optimizer', 'batch_size'), array([[  2,  64]]))
+    (('optimizer', 'batch_size'), array([[ 2, 64]]))
 
     Source: the anchored law, see `nqmjax.anchored_curve`.
     """

@@ -15,8 +15,8 @@ from nqmjax import NoisyQuadratic
 from nqmjax._tools import writing
 from nqmjax._tools.datasets import load_dataset, save_dataset
 from nqmjax._tools.writing import check_output, write_atomically
+from nqmjax.problem import read_spectrum
 from nqmjax.scaling.observed import read_observed
-from nqmjax.spectrum_files import read_spectrum
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -92,6 +92,20 @@ def test_random_spectra_come_back_to_the_last_bit(tmp_path, suffix, seed):
     np.testing.assert_array_equal(problem.noise, columns["noise"])
 
 
+def test_layers_are_text_and_follow_their_rows(tmp_path):
+    (tmp_path / "a.csv").write_text("eigenvalue,layer\n0.1,conv 1\n2,7\n")
+    (tmp_path / "b.json").write_text('{"eigenvalue": [0.1, 2], "module": ["conv 1", "7"]}')
+    np.savez(tmp_path / "c.npz", eigenvalue=[0.1, 2.0], layer=["conv 1", "7"])
+    xr.Dataset({"eigenvalue": ("i", [0.1, 2.0]), "layer": ("i", ["conv 1", "7"])}).to_netcdf(
+        tmp_path / "d.nc", engine="h5netcdf"
+    )
+    for name in ("a.csv", "b.json", "c.npz", "d.nc"):
+        assert read_spectrum(tmp_path / name).layer == ("7", "conv 1")
+    (tmp_path / "one.json").write_text('{"eigenvalue": [0.1, 2], "weight": [0.5, 0.5], "dim": 4, "layer": ["b", "a"]}')
+    assert read_spectrum(tmp_path / "one.json").layer == ("a", "b")
+    names(csv_message(tmp_path, "eigenvalue,layer\n1,a\n2,\n"), "layer[1] is ''", "give a name")
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".nc"])
 def test_arrays_may_be_single_numbers(tmp_path, suffix):
     problem = read_spectrum(save_table(tmp_path / f"spectrum{suffix}", {"eigenvalue": [2.0, 1.0], "initial": 0.5}))
@@ -144,8 +158,8 @@ def test_csv_dialects(tmp_path, text):
 
 @pytest.mark.parametrize("suffix", [".csv", ".npz", ".nc"])
 def test_unknown_columns_are_ignored_with_a_warning(tmp_path, suffix):
-    path = save_table(tmp_path / f"spectrum{suffix}", {"coumt": [1, 2], "eigenvalue": [2.0, 1.0], "layer": [7, 8]})
-    with pytest.warns(UserWarning, match=r"'coumt' \(did you mean 'count'\?\), 'layer'$") as caught:
+    path = save_table(tmp_path / f"spectrum{suffix}", {"coumt": [1, 2], "eigenvalue": [2.0, 1.0], "block": [7, 8]})
+    with pytest.warns(UserWarning, match=r"'coumt' \(did you mean 'count'\?\), 'block'$") as caught:
         problem = read_spectrum(path)
     assert len(caught) == 1
     assert caught[0].filename == __file__
@@ -155,9 +169,9 @@ def test_unknown_columns_are_ignored_with_a_warning(tmp_path, suffix):
 
 def test_unknown_columns_may_hold_anything(tmp_path):
     np.savez(tmp_path / "s.npz", eigenvalue=np.ones(2), config=np.array([{}, None]))
-    (tmp_path / "s.csv").write_text("eigenvalue,layer\n1,dense\n1,\n")
+    (tmp_path / "s.csv").write_text("eigenvalue,block\n1,dense\n1,\n")
     for name in ("s.npz", "s.csv"):
-        with pytest.warns(UserWarning, match="config|layer"):
+        with pytest.warns(UserWarning, match="config|block"):
             assert read_spectrum(tmp_path / name).dim == 2
 
 

@@ -1,5 +1,6 @@
 """The command line: what it prints and writes, and what it says to bad input."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -8,11 +9,12 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+import xarray as xr
 
 import nqmjax
 from nqmjax._tools.datasets import load_dataset
 from nqmjax.bounds import bayes_examples, flat_prior_bound
-from nqmjax.cli.app import COMMANDS
+from nqmjax.cli.app import COMMANDS, KEPT
 from nqmjax.cli.commands import figure, scaling
 from nqmjax.cli.commands import sweep as sweep_command
 from nqmjax.cli.examples import EXAMPLES
@@ -24,7 +26,7 @@ from nqmjax.figures.paper import PAPER_FIGURES
 from nqmjax.nonlinear.catalogue import TEMPLATES
 from nqmjax.optimizers.methods import SGD, HeavyBall
 from nqmjax.optimizers.wrappers import Preconditioned
-from nqmjax.problem import power_law
+from nqmjax.problem import power_law, read_spectrum
 from nqmjax.runs.files import read as read_runs
 from nqmjax.runs.files import read_settings
 from nqmjax.scaling.curves import scaling_curves
@@ -32,8 +34,8 @@ from nqmjax.scaling.norms import noise_scale_from_norms, read_norms
 from nqmjax.scaling.observed import read_observed
 from nqmjax.scaling.tune import tune
 from nqmjax.schedules.files import read_plan
-from nqmjax.spectrum_files import read_spectrum
 from nqmjax.sweeps.grid import sweep
+from nqmjax.sweeps.store import open_store
 from nqmjax.target.table import Status
 
 SMALL = ["scaling", "--dim", "30", "--optimizers", "sgd", "--powers", "0", "--batch-sizes", "4..256:4"]
@@ -120,6 +122,37 @@ def test_sweep_writes_what_the_function_returns(run):
         assert (f"{count} {text}" in " ".join(out.split())) == (count > 0)
     best = expected.steps.sel(batch_size=16, target=0.01).min().item()
     assert any(line.split()[:3] == ["2^4", "0.01", f"{best:.0f}"] for line in out.splitlines())
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_sweep_into_a_store_goes_on_and_can_be_asked(run, monkeypatch):
+    Path("grid.toml").write_text(SPEC)
+    assert run("sweep", "grid.toml", "-o", "grid.nc")[0] == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", interrupted)
+        code, _, err = run("sweep", "grid.toml", "--store", "grid.zarr")
+    assert (code, err) == (130, f"nqmjax: interrupted; {KEPT}\n")
+    code, out, err = run("sweep", "grid.toml", "--store", "grid.zarr", "--chunk", "16")
+    assert (code, err) == (0, "")
+    assert out.rstrip().endswith("Written: grid.zarr")
+    table = load_dataset("grid.nc")
+    xr.testing.assert_equal(open_store("grid.zarr").load(), table)
+    code, best, err = run("store", "best", "grid.zarr", "-o", "best.nc")
+    assert (code, err) == (0, "")
+    assert best.split("The best settings")[1].split("effective rate:")[0] in out
+    lowest = table.steps.min(["learning_rate", "power"])
+    np.testing.assert_array_equal(load_dataset("best.nc").steps, lowest)
+    assert run("store", "best", "grid.zarr", "--keep", "power")[0] == 0
+    assert run("store", "check", "grid.zarr")[:2] == (0, "grid.zarr: 10 of 10 chunks are finished and whole.\n")
+    Path("grid.zarr/steps/c/0/0/0/0").write_bytes(b"lost")
+    code, out, err = run("store", "check", "grid.zarr", "--repair")
+    assert (code, out) == (2, "grid.zarr: 9 of 10 chunks are finished and whole.\n")
+    assert "1 damaged files, steps/c/0/0/0/0: removed; run the same sweep again" in err
+    assert run("sweep", "grid.toml", "--store", "grid.zarr")[0] == 0
+    xr.testing.assert_equal(open_store("grid.zarr").load(), table)
 
 
 def test_numbers_in_quotes_are_as_on_the_command_line(tmp_path):

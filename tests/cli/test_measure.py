@@ -8,7 +8,7 @@ import pytest
 from nqmjax._tools.datasets import load_dataset
 from nqmjax.cli.modules import call_named
 from nqmjax.measure import Measurement
-from nqmjax.spectrum_files import read_spectrum
+from nqmjax.problem import read_spectrum
 
 MODEL = """
 import numpy as np

@@ -68,6 +68,7 @@ def test_one_run_alone_says_what_is_not_known(run):
         ("transfer --learning-rate 0.3 --steps 50 --batch-size 8 --to 16", False),
         ("transfer --plan plan.csv --to 16 -o x.nc", False),
         ("transfer --plan=plan.csv --spectrum s.csv --to 16", False),
+        ("transfer --plan=plan.csv --problem fitted.json --to 16", False),
         ("transfer", False),
         ("transfer runs.csv --to 16", True),
         ("transfer --to 16 --optimizer sgd runs.tsv", True),

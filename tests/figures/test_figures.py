@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 
 import nqmjax as nq
 from nqmjax import figures
-from nqmjax.figures import paper
+from nqmjax.figures import gao, paper
 from nqmjax.figures.curves import powers_figure, rates_figure, scaling_figure, targets_figure
 from nqmjax.figures.paper import PAPER_FIGURES, find_figure
 from nqmjax.figures.style import optimizer_title, write_figure
@@ -160,14 +160,16 @@ def test_optimizers_have_names_to_read():
 
 @pytest.mark.parametrize("name", PAPER_FIGURES)
 def test_figures_are_found_by_any_spelling(name):
-    plain = name.replace(".", "")
+    plain = name.replace(".", "").replace("-", "")
     for spelling in (name, name.upper(), f"fig{name}", f"Figure {name}", f"figure-{plain}", f"fig. {plain.lower()}"):
         assert find_figure(spelling) == name
 
 
 @pytest.mark.parametrize(("name", "near"), [("3", "did you mean '3"), ("fig13", "did you mean '"), ("E4", "")])
 def test_unknown_figures_get_the_near_match(name, near):
-    with pytest.raises(ValueError, match=rf"figure is .*{near}.*choose from 1, 2, 3a, 3b, 3c, 4, 14, 15, E\.3, E\.5, regimes"):
+    with pytest.raises(
+        ValueError, match=rf"figure is .*{near}.*choose from 1, 2, 3a, 3b, 3c, 4, 14, 15, E\.3, E\.5, regimes, gao-3"
+    ):
         find_figure(name)
 
 
@@ -192,6 +194,7 @@ def test_paper_figures_are_computed_drawn_and_written(name, monkeypatch, tmp_pat
     if name == "3b":  # and one plan for each power
         monkeypatch.setattr(paper, "steps_to_target_with_schedule", planned)
     monkeypatch.setattr(paper, "scaling_curves", curves)
+    monkeypatch.setattr(gao, "LAST_EPOCH", 2)
     chosen = PAPER_FIGURES[name]
     figure = chosen.draw(chosen.table(False))
     path = tmp_path / "figure.png"
@@ -238,6 +241,15 @@ def test_small_effective_rates_make_momentum_and_sgd_alike():
     momentum, sgd = (table.risk.sel(optimizer=name) for name in ("momentum", "SGD"))
     far = np.abs(np.log(momentum / sgd)).sel(steps=slice(1000, None)).max("steps")
     assert far[0] < 0.02 < 0.1 < far[1]
+
+
+def test_gradients_fall_with_the_root_of_the_batch_size_only_among_noise():
+    table = gao.first_gradient_table()
+    assert (table.noise_alone < table.mean_gradient).all()
+    noisy = table.batch_size < table.B_L1 / 100
+    assert noisy.any()
+    np.testing.assert_allclose((table.exponent + 0.5).where(noisy, 0), 0, atol=0.02)
+    np.testing.assert_allclose(table.exponent.where(table.batch_size > 100 * table.B_L1, 0), 0, atol=0.02)
 
 
 def test_package_exports_what_it_lists():

@@ -1,5 +1,7 @@
 """Closures of Adam and its kin: against a plain loop, against sampling, and what every question makes of them."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import optax
@@ -8,6 +10,7 @@ import pytest
 import nqmjax as nq
 
 PROBLEM = nq.from_spectrum([1.0, 0.3, 0.05], count=[200, 400, 1000], noise=[1.0, 0.5, 0.1], initial=[1.0, 2.0, 0.5])
+LAYERED = dataclasses.replace(PROBLEM, layer=("a", "b", "a"))
 SMALL = {"nodes": 24}
 METHODS = {
     "Adam": (nq.Adam(0.05, **SMALL), optax.adam(0.05)),
@@ -95,6 +98,10 @@ def test_rotated_adam_is_normalized_momentum():
             moments[i] = move @ moments[i] @ move.T
     curve = nq.risk_curve(PROBLEM, nq.Adam(a, b1, b2, basis="rotated"), batch, 49)
     np.testing.assert_allclose(curve, risks, rtol=1e-11)
+    layered = nq.risk_curve(LAYERED, nq.Adam(a, b1, b2, basis="rotated"), batch, 49)
+    parts = [jax.tree.map(lambda leaf, those=those: leaf[those] if np.ndim(leaf) else leaf, PROBLEM) for those in ([0, 2], [1])]
+    alone = sum(nq.risk_curve(part, nq.Adam(a, b1, b2, basis="rotated"), batch, 49) for part in parts)
+    np.testing.assert_allclose(layered, alone, rtol=1e-11)
 
 
 def test_all_questions_agree_with_the_curve():
@@ -183,9 +190,9 @@ LEAPING = {
 
 @pytest.mark.parametrize("name", LEAPING)
 def test_leaps_end_where_updates_one_by_one_do(name):
-    optimizer = LEAPING[name]
-    curve = nq.risk_curve(PROBLEM, optimizer, 16, 5000)
-    leapt = nq.risk(PROBLEM, optimizer, 16, [500, 600, 1000, 2500, 5000])
+    optimizer, problem = LEAPING[name], LAYERED if name == "rotated" else PROBLEM
+    curve = nq.risk_curve(problem, optimizer, 16, 5000)
+    leapt = nq.risk(problem, optimizer, 16, [500, 600, 1000, 2500, 5000])
     np.testing.assert_allclose(leapt, curve[[500, 600, 1000, 2500, 5000]], rtol=1e-3)
     assert leapt[0] == pytest.approx(curve[500], rel=1e-13)
     assert (leapt[1:] != curve[[600, 1000, 2500, 5000]]).any()

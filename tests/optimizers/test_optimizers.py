@@ -18,13 +18,13 @@ RATES, MOMENTA = st.floats(1e-6, 1.9), st.floats(0, 0.999)
 
 
 def simulate(optimizer, curvature, theta, noises):
-    """Scored iterates of one direction, by calling the declared update step by step."""
+    """Scored iterates and parameters of one direction, shape `(updates, 2)`, by calling the declared update step by step."""
     scale = float(optimizer.gradient_scale(np.asarray(curvature)))
     state, reads = optimizer.initial(theta), []
     for xi in noises:
         gradient = scale * (curvature * state[0] + xi)
         state = tuple(x + dx for x, dx in zip(state, optimizer.change(state, gradient), strict=True))
-        reads.append(optimizer.read(state))
+        reads.append((optimizer.read(state), state[0]))
     return np.array(reads)
 
 
@@ -39,7 +39,7 @@ def test_linear_system_is_the_declared_update(name):
     x = 2.0 * system.start
     for t, xi in enumerate(noises):
         x = x + system.increment @ x + system.kick * xi
-        assert system.read @ x == pytest.approx(expected[t], rel=1e-11, abs=1e-13)
+        assert [system.read @ x, system.parameter @ x] == pytest.approx(expected[t], rel=1e-11, abs=1e-13)
 
 
 @settings(deadline=None, max_examples=30)

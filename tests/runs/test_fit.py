@@ -11,12 +11,13 @@ from nqmjax.runs.extrapolation import distance
 from nqmjax.runs.fit import _laws, _scores, choose, compare_models, fit
 from nqmjax.runs.folds import Evaluation
 from nqmjax.runs.intervals import LEVEL, REPLICATES, _inflation, _resampled
+from nqmjax.runs.law_predictions import law_prediction
 from nqmjax.runs.laws.base import Scale, law_inputs
 from nqmjax.runs.laws.baselines import Chinchilla, Kaplan
 from nqmjax.runs.laws.catalogue import LAWS
 from nqmjax.runs.laws.quadratic import QuadraticLaw
 from nqmjax.runs.one_law import Basin, FittedLaw, fit_law
-from nqmjax.runs.predict import DRIFT, law_prediction, predict
+from nqmjax.runs.predict import DRIFT, predict
 from nqmjax.runs.settings import RunSchedule
 from nqmjax.runs.study import FORWARD, OUT, Fold, Study, folds
 from nqmjax.runs.table import make as make_runs

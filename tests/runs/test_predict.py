@@ -14,8 +14,9 @@ from made_models import COORDINATES, RUNS, SCALE, SEEN, SETTINGS, made_law, made
 import nqmjax as nq
 from nqmjax._tools.precision import precision
 from nqmjax.runs.extrapolation import distance
+from nqmjax.runs.law_predictions import law_prediction
 from nqmjax.runs.laws.base import Inputs, law_inputs
-from nqmjax.runs.predict import DRIFT, law_prediction, predict
+from nqmjax.runs.predict import DRIFT, predict
 from nqmjax.runs.settings import COSINE, RunSchedule, run_settings
 
 
@@ -62,6 +63,8 @@ def test_laplace_variance_by_finite_differences(name):
     slopes = gradient(name, inputs)
     np.testing.assert_allclose(value, log_loss(name, inputs), rtol=1e-12)
     np.testing.assert_allclose(variance, np.einsum("ri,ij,rj->r", slopes, one.covariance, slopes), rtol=1e-7)
+    at_once = law_prediction(one, one.covariance, inputs, "laplace", at_once=True)
+    np.testing.assert_allclose(at_once, [value, variance], rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ENSEMBLE)
@@ -73,6 +76,8 @@ def test_bootstrap_variance_by_a_loop(name):
     squares = [(log_loss(name, inputs, other) - middle) ** 2 for other in replicates]
     np.testing.assert_allclose(value, middle, rtol=1e-12)
     np.testing.assert_allclose(variance, np.mean(squares, axis=0), rtol=1e-9)
+    at_once = law_prediction(model.laws[0], replicates, inputs, "bootstrap", at_once=True)
+    np.testing.assert_allclose(at_once, [value, variance], rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["laplace", "bootstrap"])

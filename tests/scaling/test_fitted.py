@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import nqmjax as nq
+from nqmjax.problem import read_spectrum
 from nqmjax.scaling import families
 from nqmjax.scaling.anchored import Estimate, anchored_curve
 from nqmjax.scaling.families import Family, tuned
 from nqmjax.scaling.fitted import FittedProblem, _remarks, fit_problem
 from nqmjax.scaling.fitted_files import read_problem, write_problem
 from nqmjax.scaling.observed import Observed
-from nqmjax.spectrum_files import read_spectrum
 
 BATCHES = 4.0 ** np.arange(2, 9)
 EXPONENT, TARGET = 1.25, 0.1

@@ -22,6 +22,11 @@ Names, as in the paper (3a, fig3a and figure-3a are the same):
   E.3  momentum against SGD at its effective learning rate
   E.5  updates to target against batch size, several targets
   regimes  two regimes under a budget of epochs (Smith et al. 2020)
+  gao-3  first gradient against batch size (Gao & Zhong 2020)
+  gao-4  updates of the first epoch against batch size (Gao & Zhong 2020)
+  gao-5  updates by epoch, one rate and linear rule (Gao & Zhong 2020)
+  gao-7  gains of the first epoch against batch size (Gao & Zhong 2020)
+  gao-8  losses by epoch, one rate and linear rule (Gao & Zhong 2020)
 
 Examples:
 
@@ -41,7 +46,7 @@ def run(
     output: Output = None,
     force: Force = False,
 ) -> None:
-    """A figure of Zhang et al. 2019, computed exactly.
+    """A figure of Zhang et al. 2019 or another paper, computed exactly.
 
     Args:
       name: Which one; see below.

@@ -11,7 +11,20 @@ from nqmjax import figures
 from nqmjax import scaling as curves
 from nqmjax.cli import reports
 from nqmjax.cli.numbers import parse_assignments, parse_names, parse_numbers
-from nqmjax.cli.options import OUTPUT, PROBLEM, QUESTION, Force, Output, ProblemOptions, Whole, Words, loss, number
+from nqmjax.cli.options import (
+    OUTPUT,
+    PROBLEM,
+    QUESTION,
+    SPECTRUM,
+    Devices,
+    Force,
+    Output,
+    ProblemOptions,
+    Whole,
+    Words,
+    loss,
+    number,
+)
 from nqmjax.cli.outputs import pair, watched, write_pair
 from nqmjax.cli.reports import with_command
 
@@ -44,7 +57,9 @@ hyperparameters: learning_rate, momentum, nu, decay (of the average). Without
 preconditioner, and of their hyperparameters only the learning rate tuned: adam,
 adamw, rmsprop, sign, lion (--fixed beta2=0.95 weight_decay=0.1), followed by a
 closure; adam_rotated is Adam whose coordinates mix all directions. Their rates
-are in units of the parameters.
+are in units of the parameters. So are normalized_sgd, clipped_sgd (--fixed
+max_norm=1), lars and lamb, whose rates follow norms, of the layers that a
+spectrum file names in a column layer.
 
 Numbers: 2^10 is 1024, 4k is 4000, 1.5M is 1,500,000; 1e6 too. Batch sizes:
 1..64 doubles from 1 to 64, and 4..1024:4 multiplies by 4. Commas and spaces
@@ -71,7 +86,12 @@ class ScalingProblem(ProblemOptions):
         Parameter(group=PROBLEM, converter=number, help="Decay of the power law, curvature h_i = i^-exponent. [default: 1]"),
     ] = None
     spectrum: Annotated[
-        Path | None, Parameter(group=PROBLEM, help="File with a measured spectrum in place of the power law.")
+        Path | None,
+        Parameter(
+            name=SPECTRUM,
+            group=PROBLEM,
+            help="File with a measured spectrum in place of the power law, or with a problem that transfer --fit fitted.",
+        ),
     ] = None
     bins: Annotated[
         Whole,
@@ -101,6 +121,7 @@ def run(
     observed: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
     output: Output = None,
     force: Force = False,
+    devices: Devices = (),
 ) -> None:
     """Tuned updates to a target loss against batch size, for several optimizers.
 
@@ -133,6 +154,7 @@ def run(
         parse_assignments("fixed", fixed),
         dtype=dtype,
         progress=watched(),
+        devices=devices or None,
     )
     table = with_command(found)
     drawn = figures.scaling_figure(table, measured)

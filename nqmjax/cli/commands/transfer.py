@@ -150,7 +150,7 @@ def run(
     Args:
       tuned: CSV file of tuned runs at several batch sizes.
       to: New batch sizes, as in 512 2^11 or 1024..8192.
-      fit: Fit a noisy quadratic too (some seconds), show it beside, and write it: a .json for --spectrum. [default: none]
+      fit: Fit a noisy quadratic too (some seconds), show it beside, and write it: a .json for --problem. [default: none]
       output: The table is OUTPUT.csv and its figure OUTPUT.png (or x.pdf, x.svg). [default: none]
       force: Replace files that exist.
     """

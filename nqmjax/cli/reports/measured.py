@@ -180,5 +180,5 @@ def problem_report(fitted: FittedProblem, batch_size: np.ndarray, path: Path) ->
         "problem\nover law": [f"{value:.2f}" for value in table["ratio"].values],
     }
     body = columns_text("batch\nsize", [batch_text(batch) for batch in batches], columns)
-    use = f"Ask it with --spectrum {path} --target {fitted.target:.4g} of nqmjax scaling, schedule optimize and others."
+    use = f"Ask it with --problem {path} --target {fitted.target:.4g} of nqmjax scaling, schedule optimize and others."
     return "\n\n".join([wrap(f"A noisy quadratic for these updates: {fitted!r}."), body, lines_of([*fitted.remarks, use])])

@@ -5,16 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from nqmjax import sweeps
 from nqmjax.cli.reports.text import Block, batch_text, columns_text, count_text, lines_of, report, side_by_side
 from nqmjax.scaling import DEFINITIONS, Observed
 from nqmjax.target import Status
 
 WORDS = {Status.NEVER: "never", Status.DIVERGED: "diverges", Status.OUT_OF_STEPS: "too long"}
-OUTCOMES = {
+OUTCOMES: dict[int, str] = {
     Status.REACHED: "reach the target",
     Status.NEVER: "never do",
     Status.DIVERGED: "diverge",
     Status.OUT_OF_STEPS: "take too long",
+    sweeps.UNFINISHED: "are still to come",
 }
 NEITHER = "> and <: the curve ends before it shows the critical batch size, which lies above or below."
 NOTES = {
@@ -93,32 +95,27 @@ def _target_notes(table: xr.Dataset) -> list[str]:
     return []
 
 
-def sweep_report(table: xr.Dataset) -> str:
-    """What became of the settings, and the best one for each batch size (and target)."""
-    codes = table.status.values
+def sweep_report(table: xr.Dataset, keep: Sequence[str] = ("batch_size", "target")) -> str:
+    """What became of the settings, and the best one for each batch size (and target); a store is read chunk by chunk."""
     shape = " x ".join(f"{str(name).replace('_', ' ')} {size}" for name, size in table.steps.sizes.items())
-    counts = {text: int((codes == code).sum()) for code, text in OUTCOMES.items()}
-    found = ", ".join(f"{count:,} {text}" for text, count in counts.items() if count)
-    asked = [name for name in ("batch_size", "target") if name in table.steps.dims]
-    best = f"The best settings, with the fewest updates:\n\n{_best_cells(table, asked)}"
+    counts = sweeps.count_statuses(table)
+    found = ", ".join(f"{count:,} {OUTCOMES[code]}" for code, count in counts.items() if count)
+    best = f"The best settings, with the fewest updates:\n\n{_best_cells(sweeps.best_cells(table, keep))}"
     note = "effective rate: the learning rate times what momentum makes of it, 1 / (1 - momentum) for heavy ball."
-    settings = f"{codes.size:,} settings, {shape}: {found}"
+    settings = f"{sum(counts.values()):,} settings, {shape}: {found}"
     return report("Updates to a target loss over a grid", table.attrs, lines_of([settings]), best, lines_of([note]))
 
 
-def _best_cells(table: xr.Dataset, asked: list[str]) -> str:
-    """The setting with the fewest updates for each point of the axes `asked`."""
-    swept = [str(name) for name in table.steps.dims if name not in asked]
-    steps = table.steps.transpose(*asked, *swept)
+def _best_cells(best: xr.Dataset) -> str:
+    """A row for each point of the axes that are kept, with the value of each other axis."""
+    asked = [str(name) for name in best.steps.dims]
+    swept = [str(name) for name in best if name not in ("steps", "status", "effective_learning_rate", "unfinished")]
     columns: dict[str, list[str]] = {name: [] for name in [*asked, "steps", *swept, "effective_learning_rate"]}
-    for point in np.ndindex(*(table.sizes[name] for name in asked)):
-        part = steps[point].values
-        place = dict(zip(swept, np.unravel_index(part.argmin(), part.shape), strict=True))
-        best = table.isel(dict(zip(asked, point, strict=True)) | place)
+    for point in np.ndindex(best.steps.shape):
+        cell = best.isel(dict(zip(asked, point, strict=True)))
         for name, cells in columns.items():
-            value = best[name].item()
             show = {"batch_size": batch_text, "steps": count_text}.get(name, "{:.6g}".format)
-            cells.append(show(value) if name in asked or np.isfinite(best.steps) else "-")
+            cells.append(show(cell[name].item()) if name in asked or np.isfinite(cell.steps) else "-")
     titles = {"steps": "updates", "effective_learning_rate": "effective\nrate"}
     first, *others = columns
     return columns_text(

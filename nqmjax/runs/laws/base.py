@@ -8,13 +8,11 @@ import abc
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from nqmjax.runs.laws.sums import COARSE, Rule
+from nqmjax.runs.laws.sums import COARSE, Rule, namespace
 from nqmjax.runs.settings import RunSchedule, RunSettings
 from nqmjax.runs.table import Runs, check_runs
 
@@ -70,12 +68,15 @@ class Inputs(NamedTuple):
 class Law(abc.ABC):
     """A formula for the loss of a run in terms of its settings."""
 
+    by_numpy: ClassVar[bool] = False
+    """Whether `parts` also takes NumPy's arrays, with complex coordinates too, in which it is analytic piece by piece."""
+
     @abc.abstractmethod
     def parameters(self, scale: Scale) -> tuple[Parameter, ...]:
         """The parameters, in the order of their coordinates; only their ranges and priors depend on the scale."""
 
     @abc.abstractmethod
-    def parts(self, coordinates: Any, inputs: Inputs, scale: Scale, rule: Rule = COARSE) -> dict[str, jax.Array]:
+    def parts(self, coordinates: Any, inputs: Inputs, scale: Scale, rule: Rule = COARSE) -> dict[str, Any]:
         """Parts of the loss by name, whose sum is the loss, each of shape `(runs,)`; traceable and differentiable."""
 
     def reduced(self, same: frozenset[str]) -> "Law":
@@ -87,9 +88,10 @@ class Law(abc.ABC):
         """Names of the parameters, in the order of their coordinates."""
         return tuple(parameter.name for parameter in self.parameters(Scale()))
 
-    def log_loss(self, coordinates: Any, inputs: Inputs, scale: Scale, rule: Rule = COARSE) -> jax.Array:
+    def log_loss(self, coordinates: Any, inputs: Inputs, scale: Scale, rule: Rule = COARSE) -> Any:
         """Logarithm of the loss, shape `(runs,)`."""
-        return jnp.log(sum(self.parts(coordinates, inputs, scale, rule).values()))
+        total = sum(self.parts(coordinates, inputs, scale, rule).values())
+        return namespace(total).log(total)
 
 
 def scale_of(runs: Runs) -> Scale:

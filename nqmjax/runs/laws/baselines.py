@@ -2,13 +2,10 @@
 
 import dataclasses
 import math
-from typing import Any
-
-import jax
-import jax.numpy as jnp
+from typing import Any, ClassVar
 
 from nqmjax.runs.laws.base import Inputs, Law, Parameter, Scale
-from nqmjax.runs.laws.sums import COARSE, Rule
+from nqmjax.runs.laws.sums import COARSE, Rule, namespace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,6 +14,8 @@ class Chinchilla(Law):
 
     Without `by_size` the second term, which is then a constant, is part of the first.
     """
+
+    by_numpy: ClassVar[bool] = True
 
     by_size: bool = True
 
@@ -34,14 +33,14 @@ class Chinchilla(Law):
             Parameter("beta", -2.5, 0.0, -1.0, 1.0, "exponent of the number of examples"),
         )
 
-    def parts(self, coordinates: Any, inputs: Inputs, scale: Scale, rule: Rule = COARSE) -> dict[str, jax.Array]:
+    def parts(self, coordinates: Any, inputs: Inputs, scale: Scale, rule: Rule = COARSE) -> dict[str, Any]:
         """Irreducible loss, approximation and want of data of each run."""
-        x = dict(zip(self.names, coordinates, strict=True))
+        xp, x = namespace(coordinates, inputs), dict(zip(self.names, coordinates, strict=True))
         examples = inputs.batch_size * inputs.steps / (scale.batch_size * scale.steps)
-        found = {"irreducible": jnp.broadcast_to(jnp.exp(x["irreducible"]), examples.shape)}
+        found = {"irreducible": xp.broadcast_to(xp.exp(x["irreducible"]), examples.shape)}
         if self.by_size:
-            found["approximation"] = jnp.exp(x["A"] - jnp.exp(x["alpha"]) * jnp.log(inputs.model_size / scale.model_size))
-        return found | {"data": jnp.exp(x["C"] - jnp.exp(x["beta"]) * jnp.log(examples))}
+            found["approximation"] = xp.exp(x["A"] - xp.exp(x["alpha"]) * xp.log(inputs.model_size / scale.model_size))
+        return found | {"data": xp.exp(x["C"] - xp.exp(x["beta"]) * xp.log(examples))}
 
     def reduced(self, same: frozenset[str]) -> "Chinchilla":
         """Of one model size, the law of data alone."""
@@ -55,6 +54,8 @@ class Kaplan(Law):
     The critical batch size is one number here, where Kaplan et al. let it grow as the loss falls. Without `by_size` the first
     term is a constant, without `by_batch` `S_min` is `K`.
     """
+
+    by_numpy: ClassVar[bool] = True
 
     by_size: bool = True
     by_batch: bool = True
@@ -72,16 +73,16 @@ class Kaplan(Law):
         critical = Parameter("B_crit", few, many, (few + many) / 2, 2.0, "critical batch size")
         return (*found, critical) if self.by_batch else found
 
-    def parts(self, coordinates: Any, inputs: Inputs, scale: Scale, rule: Rule = COARSE) -> dict[str, jax.Array]:
+    def parts(self, coordinates: Any, inputs: Inputs, scale: Scale, rule: Rule = COARSE) -> dict[str, Any]:
         """Want of parameters and want of updates of each run."""
-        x = dict(zip(self.names, coordinates, strict=True))
+        xp, x = namespace(coordinates, inputs), dict(zip(self.names, coordinates, strict=True))
         updates = inputs.steps / scale.steps
         if self.by_batch:
-            updates = updates / (1 + jnp.exp(x["B_crit"]) / inputs.batch_size)
-        smaller = jnp.exp(x["alpha_N"]) * jnp.log(inputs.model_size / scale.model_size) if self.by_size else 0.0
+            updates = updates / (1 + xp.exp(x["B_crit"]) / inputs.batch_size)
+        smaller = xp.exp(x["alpha_N"]) * xp.log(inputs.model_size / scale.model_size) if self.by_size else 0.0
         return {
-            "approximation": jnp.broadcast_to(jnp.exp(x["A"] - smaller), updates.shape),
-            "updates": jnp.exp(x["S"] - jnp.exp(x["alpha_S"]) * jnp.log(updates)),
+            "approximation": xp.broadcast_to(xp.exp(x["A"] - smaller), updates.shape),
+            "updates": xp.exp(x["S"] - xp.exp(x["alpha_S"]) * xp.log(updates)),
         }
 
     def reduced(self, same: frozenset[str]) -> "Kaplan":

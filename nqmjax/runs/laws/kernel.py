@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from nqmjax.runs.laws.sums import namespace
 
 LARGEST_GROWTH = 200.0
 """Cap on the logarithm of the growth in a piece, so that runs that explode stay finite, in float32 too after a root."""
@@ -31,8 +34,7 @@ class Pieces(NamedTuple):
     noise: Any
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def piece_sums(log_rate: Any, pieces: Pieces, discrete: bool) -> tuple[jax.Array, jax.Array]:
+def piece_sums(log_rate: Any, pieces: Pieces, discrete: bool) -> tuple[Any, Any]:
     """Logarithm of the factor by which the bias shrank, and the variance, `(runs, nodes)` each.
 
     Args:
@@ -40,32 +42,41 @@ def piece_sums(log_rate: Any, pieces: Pieces, discrete: bool) -> tuple[jax.Array
       pieces: the schedule.
       discrete: updates as they are made, not the flow.
     """
-    return _piece_sums(log_rate, pieces, discrete)
+    return (_piece_sums if namespace(log_rate, pieces) is np else _differentiable)(log_rate, pieces, discrete)
 
 
-def _piece_sums(log_rate: Any, pieces: Pieces, discrete: bool) -> tuple[jax.Array, jax.Array]:
-    speed = jnp.exp(log_rate)
-    cap = LARGEST_GROWTH if speed.dtype == jnp.float64 else LARGEST_GROWTH / 10
-    least = 1e3 * math.sqrt(jnp.finfo(speed.dtype).tiny)
+def _piece_sums(log_rate: Any, pieces: Pieces, discrete: bool) -> tuple[Any, Any]:
+    xp = namespace(log_rate, pieces)
+    speed = xp.exp(log_rate)
+    numbers = np.finfo(speed.dtype)  # of complex ones, those of their parts
+    cap = LARGEST_GROWTH if numbers.bits == 64 else LARGEST_GROWTH / 10
+    least = 1e3 * math.sqrt(numbers.tiny)
 
     def piece(state: Any, now: Any) -> tuple[Any, None]:
         log_bias, variance = state
         steps, rate, noise = (column[:, None] for column in now)
         z = rate * speed
-        log_factor = jnp.log(jnp.maximum(abs(1 - z), 1e-30)) if discrete else -z
-        exponent = jnp.minimum(2 * steps * log_factor, cap)
+        log_factor = xp.log(xp.maximum(xp.where(z.real < 1, 1 - z, z - 1), 1e-30)) if discrete else -z
+        exponent = xp.minimum(2 * steps * log_factor, cap)
         change, once = expm1(exponent), expm1(2 * log_factor)
         still = abs(once) < least  # its square, in the derivative, would underflow
-        updates = jnp.where(still, steps, change / jnp.where(still, 1.0, once))
-        grown = jnp.minimum((1 + change) * variance + noise * updates, jnp.exp(cap))
-        return (jnp.minimum(log_bias + exponent, cap), grown), None
+        updates = xp.where(still, steps, change / xp.where(still, 1.0, once))
+        grown = xp.minimum((1 + change) * variance + noise * updates, math.exp(cap))
+        return (xp.minimum(log_bias + exponent, cap), grown), None
 
-    start = jnp.zeros_like(speed)
-    state, _ = jax.lax.scan(piece, (start, start), jax.tree.map(jnp.transpose, pieces))
+    start = xp.zeros_like(speed)
+    if xp is jnp:
+        return jax.lax.scan(piece, (start, start), jax.tree.map(jnp.transpose, pieces))[0]
+    state = start, start
+    for now in zip(*(column.T for column in pieces), strict=True):
+        state, _ = piece(state, now)
     return state
 
 
-@functools.partial(piece_sums.defjvp, symbolic_zeros=True)
+_differentiable = jax.custom_jvp(_piece_sums, nondiff_argnums=(2,))
+
+
+@functools.partial(_differentiable.defjvp, symbolic_zeros=True)
 def _piece_sums_jvp(discrete: bool, primals: Any, tangents: Any) -> Any:
     """One derivative by the logarithm of the rate serves all parameters: the spectrum enters through nothing else."""
     (log_rate, pieces), (direction, pieces_direction) = primals, tangents
@@ -85,14 +96,14 @@ def _is_zero(tangent: Any) -> bool:
     return isinstance(tangent, jax.custom_derivatives.SymbolicZero)
 
 
-def expm1(x: Any) -> jax.Array:
+def expm1(x: Any) -> Any:
     """`exp(x) - 1` to a few roundings, several times faster than XLA's.
 
-    >>> with jax.enable_x64():
-    ...     print(expm1(jnp.array([-1e-9, 0.1, 1.0])))
+    >>> print(expm1(np.array([-1e-9, 0.1, 1.0])))
     [-9.99999999e-10  1.05170918e-01  1.71828183e+00]
     """
-    series = jnp.full_like(x, SERIES[-1])
+    xp = namespace(x)
+    series = xp.full_like(x, SERIES[-1])
     for coefficient in SERIES[-2::-1]:
         series = series * x + coefficient
-    return jnp.where(abs(x) < 0.1, x * series, jnp.exp(x) - 1)
+    return xp.where(abs(x) < 0.1, x * series, xp.exp(x) - 1)

@@ -29,15 +29,13 @@ adaptive=False, free_noise=True, noise_by_size=0)`. The norm's feedback is that 
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from nqmjax.runs.laws.base import Inputs, Law, Parameter, Scale
 from nqmjax.runs.laws.kernel import Pieces, piece_sums
-from nqmjax.runs.laws.sums import COARSE, Rule, directions, tail_sum
+from nqmjax.runs.laws.sums import COARSE, Rule, directions, namespace, tail_sum
 
 FEWEST = 100.0
 """Directions that any model learns."""
@@ -56,6 +54,8 @@ class QuadraticLaw(Law):
     >>> [parameter.name for parameter in QuadraticLaw().parameters(scale)]
     ['irreducible', 'initial', 'p', 'q', 'progress', 'noise', 'B0']
     """
+
+    by_numpy: ClassVar[bool] = True
 
     discrete: bool = False
     follow_schedule: bool = True
@@ -110,62 +110,63 @@ class QuadraticLaw(Law):
             return law
         return dataclasses.replace(law, noise_by_size=1.0, rate_by_size=False, size_offset=False, delay=False)
 
-    def parts(self, coordinates: Any, inputs: Inputs, scale: Scale, rule: Rule = COARSE) -> dict[str, jax.Array]:
+    def parts(self, coordinates: Any, inputs: Inputs, scale: Scale, rule: Rule = COARSE) -> dict[str, Any]:
         """Irreducible loss, approximation, bias and variance of each run."""
-        x = dict(zip(self.names, coordinates, strict=True))
-        p, q = 1 + jnp.exp(x["p"]), jnp.exp(x["q"])
-        v = jnp.exp(x["v"]) if self.free_noise else 2 * q
-        size = jnp.log(inputs.model_size / scale.model_size)
-        log_c = x["progress"] - jnp.log(scale.steps) + q * jnp.log(scale.model_size)
+        xp, x = namespace(coordinates, inputs), dict(zip(self.names, coordinates, strict=True))
+        p, q = 1 + xp.exp(x["p"]), xp.exp(x["q"])
+        v = xp.exp(x["v"]) if self.free_noise else 2 * q
+        size = xp.log(inputs.model_size / scale.model_size)
+        log_c = x["progress"] - xp.log(scale.steps) + q * xp.log(scale.model_size)
 
-        reference = directions(jnp.asarray(scale.model_size, q.dtype), rule)
-        log_noise = x["noise"] + log_c + jnp.log(4 * scale.batch_size) - _log_sum(reference, (q - v) * reference.log_number)
+        reference = directions(xp.asarray(scale.model_size, q.dtype), rule)
+        log_noise = x["noise"] + log_c + xp.log(4 * scale.batch_size) - _log_sum(reference, (q - v) * reference.log_number)
         nu = x["nu"] if self.noise_by_size is None else self.noise_by_size
-        log_noise = log_noise - nu * size - jnp.log(inputs.batch_size)
+        log_noise = log_noise - nu * size - xp.log(inputs.batch_size)
 
-        log_peak = jnp.log(inputs.learning_rate / scale.learning_rate)
+        log_peak = xp.log(inputs.learning_rate / scale.learning_rate)
         log_gain = log_peak
         if self.rate_by_size:
             log_gain = log_gain + x["rho"] * size
         if self.adaptive:
-            log_gain = log_gain - 0.5 * jnp.log1p(jnp.exp(x["B0"]) / inputs.batch_size)
+            log_gain = log_gain - 0.5 * xp.log1p(xp.exp(x["B0"]) / inputs.batch_size)
 
         learnt = inputs.model_size
         if self.size_offset:
-            learnt = jnp.maximum(learnt / (1 + jnp.exp(x["n0"]) * scale.model_size / learnt), FEWEST)
-        nodes = directions(learnt, rule)
+            learnt = xp.maximum(learnt / (1 + xp.exp(x["n0"]) * scale.model_size / learnt), FEWEST)
+        nodes = directions(xp.asarray(learnt), rule)
         log_rate = (log_c + log_gain)[:, None] - q * nodes.log_number
         log_bias, variance = piece_sums(log_rate, self._pieces(x, inputs, log_peak, scale), self.discrete)
         if self.delay:
-            late = jnp.exp(x["k0"] + x["delta"] * size)
+            late = xp.exp(x["k0"] + x["delta"] * size)
             log_bias = log_bias * (inputs.steps / (inputs.steps + late))[:, None]
-        half = jnp.exp(x["initial"]) / (jnp.sum(jnp.arange(1.0, ZETA_HEAD + 1) ** -p) + tail_sum(ZETA_HEAD, p))
+        half = xp.exp(x["initial"]) / (xp.sum(xp.arange(1.0, ZETA_HEAD + 1) ** -p) + tail_sum(ZETA_HEAD, p))
         return {
-            "irreducible": jnp.broadcast_to(jnp.exp(x["irreducible"]), size.shape),
+            "irreducible": xp.broadcast_to(xp.exp(x["irreducible"]), size.shape),
             "approximation": half * tail_sum(learnt, p),
-            "bias": half * nodes.sum(jnp.exp(log_bias - p * nodes.log_number)),
-            "variance": 0.5 * jnp.exp(log_noise + 2 * log_gain) * nodes.sum(jnp.exp(-v * nodes.log_number) * variance),
+            "bias": half * nodes.sum(xp.exp(log_bias - p * nodes.log_number)),
+            "variance": 0.5 * xp.exp(log_noise + 2 * log_gain) * nodes.sum(xp.exp(-v * nodes.log_number) * variance),
         }
 
     def _pieces(self, x: dict[str, Any], inputs: Inputs, log_peak: Any, scale: Scale) -> Pieces:
         """The schedule, with rates relative to the peak at the run's mean batch size."""
-        share, multiplier, batch = inputs.share, inputs.multiplier, inputs.batch
+        xp, (share, multiplier, batch) = namespace(x, inputs), inputs[4:]
         if not self.follow_schedule:
-            multiplier = jnp.sum(share * multiplier, axis=1, keepdims=True)
-            share, batch = jnp.ones_like(multiplier), None
+            multiplier = xp.sum(share * multiplier, axis=1, keepdims=True)
+            share, batch = xp.ones_like(multiplier), None
         rate, fewer = multiplier, 1.0
         if batch is not None:
             fewer = batch
             if self.adaptive:
-                ratio = jnp.exp(x["B0"]) / inputs.batch_size[:, None]
-                rate = rate * jnp.sqrt((1 + ratio) / (1 + ratio / batch))
+                ratio = xp.exp(x["B0"]) / inputs.batch_size[:, None]
+                rate = rate * xp.sqrt((1 + ratio) / (1 + ratio / batch))
         steps = share * inputs.steps[:, None]
         if self.weight_norm:
-            squares = steps * jnp.exp(2 * log_peak)[:, None] * multiplier**2 / scale.steps
-            before = jnp.cumsum(squares, axis=1) - squares / 2
-            rate = rate * (1 + jnp.exp(x["growth"]) * before) ** (-0.5 if self.adaptive else -1.0)
+            squares = steps * xp.exp(2 * log_peak)[:, None] * multiplier**2 / scale.steps
+            before = xp.cumsum(squares, axis=1) - squares / 2
+            rate = rate * (1 + xp.exp(x["growth"]) * before) ** (-0.5 if self.adaptive else -1.0)
         return Pieces(steps, rate, rate**2 / fewer)
 
 
-def _log_sum(nodes: Any, exponents: Any) -> jax.Array:
-    return jnp.log(nodes.sum(jnp.exp(exponents)))
+def _log_sum(nodes: Any, exponents: Any) -> Any:
+    xp = namespace(exponents)
+    return xp.log(nodes.sum(xp.exp(exponents)))

@@ -212,6 +212,7 @@ def test_log_loss_is_the_logarithm_of_the_sum_of_the_parts(name):
     found = jax.jit(lambda x: law.log_loss(x, inputs, SMALL, FINE), compiler_options=QUICKLY)(point)
     assert found.shape == (RUNS,)
     np.testing.assert_allclose(found, log_loss(law, point[None], inputs, SMALL)[0], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(found, law.log_loss(point, inputs, SMALL, FINE), rtol=1e-10, atol=1e-12)
 
 
 DIFFERENTIATED = ["default", "everything", "everything, discrete SGD", "everything, constant rate", "Li & Maddison", *BASELINES]
@@ -229,6 +230,8 @@ def test_jacobians_equal_central_finite_differences(name):
         up, down, far_up, far_down = log_loss(law, point + moves, inputs, SMALL).reshape(4, count, RUNS)
         expected = (8 * (up - down) - (far_up - far_down)) / (12 * step)
         np.testing.assert_allclose(found[k], expected.T, rtol=1e-6, atol=1e-6, err_msg=f"point {k}")
+        nudged = [law.log_loss(point + 1e-20j * unit, inputs, SMALL, FINE) for unit in np.eye(count)]
+        np.testing.assert_allclose(found[k], np.imag(nudged).T / 1e-20, rtol=1e-9, atol=1e-10, err_msg=f"point {k}, NumPy")
 
 
 @pytest.mark.parametrize("size", [150, 400])
@@ -437,7 +440,9 @@ def random_pieces(rng, runs=4, pieces=7, longest=80):
 def test_pieces_are_loops_over_updates(seed, discrete):
     rng = np.random.default_rng(seed)
     pieces, rates = random_pieces(rng), 10 ** rng.uniform(-9, 0.4, (4, 30))
-    log_bias, variance = piece_sums(np.log(rates), pieces, discrete)
+    log_bias, variance = piece_sums(jnp.log(rates), pieces, discrete)
+    for found, same in zip(piece_sums(np.log(rates), pieces, discrete), (log_bias, variance), strict=True):
+        np.testing.assert_allclose(found, same, rtol=1e-12, atol=1e-12, err_msg="NumPy")
     expected_bias, expected = loop(rates, pieces, discrete)
     np.testing.assert_allclose(np.exp(log_bias), expected_bias, rtol=1e-11, atol=1e-250)
     np.testing.assert_allclose(variance, expected, rtol=1e-11, atol=0)
@@ -454,7 +459,7 @@ def test_pieces_without_updates_or_without_a_rate(discrete):
         np.testing.assert_allclose(found, expected, rtol=1e-14)
     still = Pieces(np.array([[7.0, 40.0]]), np.array([[1.0, 0.0]]), np.array([[1.0, 0.25]]))
     first = Pieces(*(column[:, :1] for column in plain))
-    (bias, variance), (expected_bias, expected) = (piece_sums(log_rate, some, discrete) for some in (still, first))
+    (bias, variance), (expected_bias, expected) = (piece_sums(jnp.asarray(log_rate), some, discrete) for some in (still, first))
     np.testing.assert_allclose(bias, expected_bias, rtol=1e-14)
     np.testing.assert_allclose(variance, expected + 40 * 0.25, rtol=1e-14)
 
@@ -462,7 +467,7 @@ def test_pieces_without_updates_or_without_a_rate(discrete):
 def test_an_update_that_ends_in_the_optimum():
     """Rate times curvature is exactly 1: no bias remains, and the variance is the noise of the last update."""
     pieces = Pieces(np.array([[3.0, 4.0]]), np.array([[0.5, 1.0]]), np.array([[0.3, 0.7]]))
-    log_bias, variance = piece_sums(np.zeros((1, 1)), pieces, True)
+    log_bias, variance = piece_sums(jnp.zeros((1, 1)), pieces, True)
     assert np.exp(log_bias[0, 0]) < 1e-200
     assert variance[0, 0] == pytest.approx(0.7, rel=1e-15)
     for slope in jax.jvp(lambda log_rate: piece_sums(log_rate, pieces, True), (np.zeros((1, 1)),), (np.ones((1, 1)),))[1]:
@@ -564,9 +569,9 @@ def test_the_flow_in_single_precision(seed):
     rng = np.random.default_rng(seed)
     pieces = jax.tree.map(np.float32, random_pieces(rng, longest=3000))
     log_rate = np.float32(rng.uniform(-16, 1, (4, 40)))
-    double = piece_sums(np.float64(log_rate), jax.tree.map(np.float64, pieces), False)
+    double = piece_sums(jnp.asarray(log_rate, float), jax.tree.map(np.float64, pieces), False)
     with jax.enable_x64(False):
-        single = piece_sums(log_rate, pieces, False)
+        single = piece_sums(jnp.asarray(log_rate), pieces, False)
     assert all(part.dtype == np.float32 for part in single)
     np.testing.assert_allclose(single[0], double[0], rtol=1e-5)
     np.testing.assert_allclose(single[1], double[1], rtol=1e-5)
@@ -578,7 +583,7 @@ def test_expm1(dtype, tolerance, largest):
     size = np.concatenate([np.geomspace(1e-30, largest, 20001), np.linspace(0.05, 0.2, 20001)]).astype(dtype)
     x = np.concatenate([size, -size, [0]]).astype(dtype)
     with jax.enable_x64(dtype == np.float64):
-        found = np.asarray(expm1(x))
+        found = np.asarray(expm1(jnp.asarray(x)))
     assert found.dtype == dtype
     np.testing.assert_allclose(found, np.expm1(x.astype(np.float64)), rtol=tolerance, atol=0)
 

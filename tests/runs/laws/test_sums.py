@@ -31,7 +31,7 @@ def direct(number, *exponents):
 @pytest.mark.parametrize("number", [100.0, 130.0, 317.0, 1e3, 1e4, 1e5, 1e6, 1e7])
 def test_sums_of_powers(number, rule, tolerance):
     exponents = EXPONENTS if number < 1e7 else EXPONENTS[[0, 5]]  # the rest at 10^7 are zeta functions, below
-    nodes = directions(number, rule)
+    nodes = directions(jnp.asarray(number), rule)
     assert nodes.log_number.shape == nodes.weight.shape == (NODES[rule],)
     found = nodes.sum(jnp.exp(-exponents[:, None] * nodes.log_number))
     np.testing.assert_allclose(found, direct(number, *exponents), rtol=tolerance, atol=0)

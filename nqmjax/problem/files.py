@@ -15,8 +15,22 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from nqmjax._tools import ENGINE, TEXT, Columns, Table, input_file, read_table, reading, require, warn_caller, warn_of_unused
-from nqmjax.problem import SIGNS, NoisyQuadratic, clear_round_off, from_spectrum
+from nqmjax._tools import (
+    ENGINE,
+    TEXT,
+    Columns,
+    Table,
+    clear_round_off,
+    input_file,
+    labels,
+    read_table,
+    reading,
+    require,
+    warn_caller,
+    warn_of_unused,
+)
+from nqmjax.problem.quadratic import NoisyQuadratic
+from nqmjax.problem.spectra import SIGNS, from_spectrum
 
 ARRAYS = (".npz", ".npy", ".nc", ".json")
 """Suffixes of files of arrays."""
@@ -30,7 +44,8 @@ LOGARITHM = "give the eigenvalues themselves as 'eigenvalue'"
 
 COLUMNS = Columns(
     required=("eigenvalue",),
-    known=("eigenvalue", "count", "noise", "initial", "weight", "dim"),
+    known=("eigenvalue", "count", "noise", "initial", "loss_noise", "weight", "dim", "layer"),
+    text=("layer",),
     aliases={
         "eigenvalue": (
             *("eigenvalues", "eigval", "eigvals", "eig", "eigs", "eigen", "densityeigen", "lambda", "lambdas", "λ"),
@@ -39,7 +54,9 @@ COLUMNS = Columns(
         "count": ("counts", "multiplicity", "multiplicities", "directions", "n"),
         "noise": ("c", "gradientvariance", "noisevariance", "variance", "perexamplevariance", "perexamplegradientvariance"),
         "initial": ("s", "start", "secondmoment", "initialsecondmoment"),
+        "loss_noise": ("noiseperloss",),
         "weight": ("weights", "w", "densityweight", "densityweights", "share", "shares", "fraction", "probability", "mass"),
+        "layer": ("layers", "layername", "layernames", "module", "modules"),
         "dim": ("dimension", "numparameters", "numparams", "nparams", "parameters"),
     },
     refused={
@@ -56,10 +73,11 @@ def read_spectrum(path: str | os.PathLike, irreducible: float = 0.0, dim: float 
     Args:
       path: a table (`.csv`, `.tsv`, `.txt`), or arrays (`.npz`, `.npy`, NetCDF `.nc`, `.json`), with the column `eigenvalue`
         (curvature `h`) and, as far as known, `count` (directions that the row stands for; 1 if absent), `noise` (per-example
-        gradient variance `c`; if absent `C = H`) and `initial` (`E theta_0^2`; 1 if absent), or other common names of these.
-        Arrays are 1-D; all but `eigenvalue` may be single numbers. In place of `count` there may be `weight`, shares of the
-        directions that sum to 1, also as several runs of Lanczos quadrature. A single array needs no name. Eigenvalues just
-        below 0, as round-off leaves them, are 0. Other columns are ignored with a warning.
+        gradient variance `c`; if absent `C = H`), `initial` (`E theta_0^2`; 1 if absent), `loss_noise` (what that variance
+        gains per unit of the loss; a single number in units of the curvature) and `layer` (its name), or other common names
+        of these. Arrays are 1-D; all but `eigenvalue` may be single entries. In place of `count` there may be `weight`,
+        shares of the directions that sum to 1, also as several runs of Lanczos quadrature. A single array needs no name.
+        Eigenvalues just below 0, as round-off leaves them, are 0. Other columns are ignored with a warning.
       irreducible: loss at the optimum.
       dim: number of directions in all, where the file gives weights and no `dim` itself.
 
@@ -80,9 +98,11 @@ def read_spectrum(path: str | os.PathLike, irreducible: float = 0.0, dim: float 
     path = input_file(path, *TEXT, *ARRAYS)
     table = read_table(path, COLUMNS) if path.suffix.lower() in TEXT else _read_arrays(path)
     columns = table.columns
+    if "layer" in columns:
+        columns["layer"] = np.array(labels(f"{path}, {table.titles['layer']}", columns["layer"], columns["eigenvalue"].size))
     columns["eigenvalue"] = clear_round_off(columns["eigenvalue"])
     table.check("eigenvalue", lambda values: values >= 0, SIGNS)
-    for name in ("noise", "initial", "weight"):
+    for name in ("noise", "initial", "loss_noise", "weight"):
         if name in columns:
             table.check(name, lambda values: values >= 0, "give a finite number that is not negative")
     if "count" in columns:
@@ -130,7 +150,9 @@ def _read_arrays(path: Path) -> Table:
         found = {name: entries[title]() for name, title in titles.items()}
     places = {name: f"{path}, {title}" for name, title in titles.items()}
     runs = {name: _runs(places[name], found.pop(name)) for name in ("eigenvalue", "weight") if name in found}
-    columns = {name: _numbers(places[name], values) for name, values in found.items()} | _mean(path, runs, places)
+    names = {name: np.asarray(values) for name, values in found.items() if name in COLUMNS.text}
+    numbers = {name: _numbers(places[name], values) for name, values in found.items() if name not in names}
+    columns = numbers | names | _mean(path, runs, places)
     shape = columns["eigenvalue"].shape
     for name, values in columns.items():
         remedy = f"give a number or {shape[0]} of them, one for each eigenvalue"
