@@ -119,7 +119,10 @@ momentum = { one_minus_logspace = [-3, 0, 10] }
 EXAMPLES = {
     "spectrum": Example("spectrum.csv", "a spectrum", "nqmjax scaling --spectrum spectrum.csv --target 0.15", spectrum),
     "observed": Example(
-        "observed.csv", "steps that were counted", "nqmjax scaling --spectrum spectrum.csv --observed observed.csv", observed
+        "observed.csv",
+        "steps that were counted",
+        "nqmjax scaling --spectrum spectrum.csv --target 0.15 --observed observed.csv",
+        observed,
     ),
     "tuned-runs": Example(
         "tuned-runs.csv", "tuned runs", "nqmjax transfer tuned-runs.csv --optimizer adamw --to 2048 4096", tuned_runs

@@ -1,5 +1,6 @@
 """Messages of errors for people at the command line: they name options where the library names arguments."""
 
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -30,6 +31,9 @@ def message_of(error: Exception, app: App, arguments: Sequence[str]) -> str:
         return own if own and own.startswith("-") else str(error)
     text = re.sub(r"\bpass force=True \(--force on the command line\)", "pass --force", str(error))
     text = re.sub(r"\b\w+ \((--[a-z-]+) on the command line\)", r"\1", text)
+    for option, word in itertools.pairwise(arguments):
+        if option.startswith("-") and text.startswith(f"path is {word}:"):
+            return option + text.removeprefix("path")
     found = ARGUMENT.match(text)
     option = found and _option(found[2], _options(app, arguments))
     return text[: found.start(2)] + option + text[found.end(2) :] if found and option else text

@@ -39,10 +39,10 @@ def whole(_: Any, tokens: Sequence[Token]) -> int:
 
 
 def loss(_: Any, tokens: Sequence[Token]) -> float:
-    """A loss, which is a number of 0 or more."""
+    """A loss, or another number of 0 or more."""
     value = number(_, tokens)
     if not 0 <= value < float("inf"):
-        raise ValueError(f"{tokens[0].keyword} is {tokens[0].value}: give a finite loss, 0 or more")
+        raise ValueError(f"{tokens[0].keyword} is {tokens[0].value}: give a finite number, 0 or more")
     return value
 
 

@@ -45,7 +45,8 @@ def noise_edge(problem: NoisyQuadratic, optimizer: LinearOptimizer) -> Any:
     the risk that noise `m` alone settles at, of batches of one example, is `B`. SGD: `a / 2 sum_k w_k m_k / (2 - a h_k)`.
 
     Args:
-      problem: the quadratic; only its curvature, `loss_noise` and `own_noise` matter.
+      problem: the quadratic; only its curvature, `loss_noise` and `own_noise` matter, of directions that start away from the
+        optimum or have noise.
       optimizer: hyperparameters of any shapes that broadcast to `S`.
 
     Returns:
@@ -91,7 +92,7 @@ def _noise_edge(problem: NoisyQuadratic, optimizer: LinearOptimizer) -> jax.Arra
         coupled = share.sum() > 0
         at = jnp.where(coupled, found, most + 1)
         slope = -(share / (at - alone) ** 2).sum()
-        found = jnp.where(coupled, at - excess(at) / jnp.where(coupled, slope, 1), most)
+        found = jnp.where(coupled, jnp.maximum(at - excess(at) / jnp.where(coupled, slope, 1), most), most)
         return jnp.where(finite, found, jnp.inf)
 
     return map_runs(edge, optimizer) if jax.tree.leaves(optimizer) else edge(optimizer)
@@ -224,9 +225,11 @@ def leap(system: Moments, way: Way) -> Way:
         expected = loss(system, moments, system.scored)
         agrees &= jnp.abs(scored_at(found, time + later) - expected) <= SEAM * expected
         moments = update_moments(system, moments)
-    sure = (size_at(found, left) <= SURE * scored_at(found, left)) | (way.left < 2 * FEWEST)
-    far = jnp.where(sure, way.left, way.left // 2)
-    origin = jnp.where(way.agrees, moments_at(found, far.astype(dtype)), way.origin)
+    sure, near = size_at(found, left) <= SURE * scored_at(found, left), way.left < 2 * FEWEST
+    far = jnp.where(sure | near, way.left, way.left // 2)
+    one_by_one = lambda: walk(system, way.origin, far, 2 * FEWEST)  # noqa: E731
+    there = jax.lax.cond(near & ~sure, one_by_one, lambda: moments_at(found, far.astype(dtype)))
+    origin = jnp.where(way.agrees, there, way.origin)
     return way._replace(agrees=way.agrees | agrees, origin=origin, left=jnp.where(way.agrees, way.left - far, way.left))
 
 

@@ -92,7 +92,7 @@ def strides(
       batch size has had fewer. At each update too `exponent` (of `mean_gradient` against batch size), `B_L1` and `B_simple`
       (batch sizes at which it turns from `-1/2` to 0 and at which noise and signal are alike in squares), and
       `participation` (`(sum x)^2 / sum x^2` with `x = E g^2`, the number of directions that share the squared gradient).
-      inf where the run diverges. The gradient is the one before any preconditioner.
+      inf where the run diverges, quotients of such values NaN. The gradient is the one before any preconditioner.
 
     Raises:
       ValueError: an argument is out of its range or has another shape, or a layer is called "all".
@@ -267,5 +267,5 @@ def _by_layer(problem: Any, members: jax.Array, inverse_batch: Any, stride: Stri
         "exponent": quotient(total(stride.slope), gradient),
         "B_L1": quotient(total(jnp.sqrt(problem.noise)), total(jnp.sqrt(stride.signal))) ** 2,
         "B_simple": quotient(total(problem.noise), total(stride.signal)),
-        "participation": quotient(total(squares) ** 2, total(squares**2)),
+        "participation": jnp.where(total(squares) == 0, jnp.inf, quotient(total(squares) ** 2, total(squares**2))),
     }

@@ -44,7 +44,7 @@ def best_cells(table: xr.Dataset | str | os.PathLike, keep: str | Sequence[str] 
     require(isinstance(keep, str | Sequence), "keep", keep, "give names of axes")
     names = [keep] if isinstance(keep, str) else list(keep)
     for name in names:
-        check_choice("keep", name, [*map(str, dims), "batch_size", "target"])
+        check_choice("keep", name, dict.fromkeys([*map(str, dims), "batch_size", "target"]))
     kept, others = [name for name in dims if name in names], [name for name in dims if name not in names]
     steps, place, unfinished = _lowest(table, kept, others)
     index = np.unravel_index(place, [table.sizes[name] for name in others]) if others else []

@@ -26,6 +26,7 @@ from nqmjax.dynamics import (
     moments_at,
     scored_at,
     second_moments,
+    size_at,
     transform,
     update_moments,
 )
@@ -37,6 +38,9 @@ FEWEST = 48
 DIED_AWAY = 1e-14
 """What is left of swings, relative to the target, where windows begin."""
 
+SURE = 100.0
+"""Sum of the sizes of a transform's terms, relative to the risk, up to which their sum is that precise."""
+
 SEAM = 1e-9
 """Largest relative difference between the first window and the updates before it."""
 
@@ -44,7 +48,7 @@ WIDTH, SAMPLES = 8, 48
 """Ratio of the ends of a window, and times at which it is looked at."""
 
 FORGOTTEN = 45.0
-"""Decay times after which a run has settled, to the last digit."""
+"""Decay times after which what is left of the start is nothing beside a target as large."""
 
 HUGE = 2.0**100
 """Growth of the risk, from the start or the target, from which a run that is not stable does not come back."""
@@ -57,6 +61,7 @@ class Passage(NamedTuple):
     moments: jax.Array  # at `time`
     origin: jax.Array  # of the next window's transform
     at_origin: jax.Array  # moments there
+    reach: jax.Array  # updates that the next window spans at most
     risks: jax.Array  # the last three, at `time` the last
     head: jax.Array  # end of the updates made one by one
     steps: jax.Array  # the answer once found, inf until then
@@ -124,7 +129,9 @@ class _Question(NamedTuple):
         met = (risk <= self.target + rounding(self.target)) & (self.target > self.system.irreducible)
         steps = jnp.where(met, jnp.zeros_like(risk), jnp.inf)
         head = updates.astype(zero.dtype)
-        return Passage(zero, moments, zero, moments, jnp.full(3, risk), head, steps, risk, risk, jnp.zeros((), bool))
+        farthest = jnp.full_like(zero, jnp.iinfo(zero.dtype).max)
+        settled = jnp.zeros((), bool)
+        return Passage(zero, moments, zero, moments, farthest, jnp.full(3, risk), head, steps, risk, risk, settled)
 
     def going_on(self, passage: Passage) -> jax.Array:
         """Whether the target may still be met within the updates that are searched."""
@@ -156,9 +163,15 @@ class _Question(NamedTuple):
         )
 
     def window(self, passage: Passage) -> Passage:
-        """Through the window from `time` on; or a longer head, where the window does not begin as the head ends."""
+        """Through the window from `time` on; or a longer head, where the window does not begin as the head ends.
+
+        Of a risk that falls far, too little may be left of the transform's terms: then half the window is tried, and where even
+        a short one is too long the next origin is `time`, with updates one by one up to it.
+        """
         system, dtype = self.system, self.target.dtype
-        end = jnp.minimum(passage.time, jnp.iinfo(passage.time.dtype).max // (2 * WIDTH)) * WIDTH
+        largest = jnp.iinfo(passage.time.dtype).max // (2 * WIDTH)
+        room = jnp.minimum(jnp.minimum(passage.time, largest) * (WIDTH - 1), WIDTH * (passage.time - passage.origin))
+        end = passage.time + jnp.minimum(room, passage.reach)
         found = transform(system, passage.at_origin, (end - passage.origin).astype(dtype))
 
         def risk_at(time: jax.Array) -> jax.Array:
@@ -168,20 +181,31 @@ class _Question(NamedTuple):
         meets = (passage.time > passage.head) | (jnp.abs(seam - passage.risks) <= SEAM * passage.risks).all()
         steps = self.passage_in(risk_at, passage.time, jnp.minimum(end, self.max_steps))
         at = jnp.where(steps < jnp.inf, steps, end).astype(end.dtype)
+        sure = jnp.stack([size_at(found, (time - passage.origin).astype(dtype)) <= SURE * risk_at(time) for time in (at, end)])
+        scale = jnp.maximum(jnp.maximum(self.most / HUGE, risk_at(end)) / self.target, 1)
         further = Passage(
             time=end,
             moments=moments_at(found, (end - passage.origin).astype(dtype)),
             origin=passage.time,
             at_origin=passage.moments,
+            reach=jnp.full_like(end, jnp.iinfo(end.dtype).max),
             risks=jnp.full(3, risk_at(end)),
             head=passage.head,
             steps=steps,
             before=risk_at(at - 1),
             after=risk_at(at),
-            settled=found.edge * end.astype(dtype) < -FORGOTTEN,
+            settled=found.edge * end.astype(dtype) < -FORGOTTEN - jnp.log(scale),
         )
-        longer = passage._replace(head=2 * passage.head)
-        return jax.tree.map(lambda yes, no: jnp.where(meets, yes, no), further, longer)
+        longer = passage._replace(head=passage.time + jnp.maximum(passage.time - passage.origin, FEWEST))
+        shorter = passage._replace(reach=(end - passage.time) // 2)
+        later = passage._replace(
+            origin=passage.time,
+            at_origin=passage.moments,
+            reach=further.reach,
+            head=passage.time + jnp.maximum(passage.time // WIDTH, FEWEST),
+        )
+        case = jnp.where(meets, jnp.where(sure.all(), 0, jnp.where(shorter.reach >= FEWEST, 1, 2)), 3)
+        return jax.tree.map(lambda *values: jnp.stack(values)[case], further, shorter, later, longer)
 
     def passage_in(self, risk_at: Any, first: jax.Array, last: jax.Array) -> jax.Array:
         """The first update after `first`, up to `last`, with a risk at or below the target; inf where there is none."""

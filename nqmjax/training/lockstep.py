@@ -44,14 +44,12 @@ class Kind:
     """What a program is compiled for.
 
     Args:
-      fingerprint: what tells one optimizer from another.
       method: the optimizer.
       batch_size: examples per update.
       sampling: one of `SAMPLING`.
     """
 
-    fingerprint: tuple[float, ...]
-    method: Method = dataclasses.field(compare=False)
+    method: Method
     batch_size: int
     sampling: str
 
@@ -159,7 +157,7 @@ class Lanes:
         fitting = self._fitting(live.size)
         self.width = fitting if 2 * fitting <= self.width else self.width
         blocks = -(-live.size // self.width)
-        order = np.full(self.rates.size + WIDTHS[-1], live[0], np.int32)
+        order = np.full(self.rates.size + WIDTHS[-1], live[-1], np.int32)  # what fills a block is in it already
         order[: live.size] = live
         program = self.kind.program(self.task, self.width)
         span = np.int32(first), np.int32(last)

@@ -114,6 +114,10 @@ def _inner(name: str) -> str:
     return "sgd" if name == AVERAGED else name.removeprefix(f"{AVERAGED}_")
 
 
+SIZES = (1e-8, 1e-4, 1.0, 1e4)
+"""Sizes of the gradients by which methods are told apart."""
+
+
 def method(name: str, **hyperparameters: float) -> Method:
     """An optimizer by its name, with values of its hyperparameters; the learning rate is that of each run.
 
@@ -173,13 +177,16 @@ def _made(label: Any, one: Any, fixed: Mapping[str, float]) -> Method:
 
 @functools.lru_cache(maxsize=256)
 def fingerprint(one: Method) -> tuple[float, ...]:
-    """By what one tells whether runs were made with this method: squared lengths of its first updates, and its decay."""
+    """By what one tells whether runs were made with this method: squared lengths of its first updates, and its decay.
+
+    Gradients are of several sizes, so that clipping and what is added to denominators show.
+    """
 
     @jax.jit
-    def lengths(params: Any) -> list[jax.Array]:
+    def lengths(params: Any, size: Any) -> list[jax.Array]:
         state, found = one.transformation.init(params), []
         for time in (1.0, 2.0, 3.0):
-            gradient = jax.tree.map(lambda leaf, time=time: jnp.sin(5 * time * leaf) + 0.1, params)
+            gradient = jax.tree.map(lambda leaf, time=time: size * (jnp.sin(5 * time * leaf) + 0.1), params)
             update, state = one.transformation.update(gradient, state, params)
             params = jax.tree.map(lambda leaf, change: leaf + 0.1 * change, params, update)
             found.append(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(update)))
@@ -187,4 +194,5 @@ def fingerprint(one: Method) -> tuple[float, ...]:
 
     with precision("float32"), jax.default_matmul_precision("highest"), eval_context():
         numbers = np.linspace(-1.0, 1.3, 9, dtype=np.float32)
-        return (*map(float, lengths({"kernel": numbers[:6].reshape(2, 3), "bias": numbers[6:]})), one.decay)
+        params = {"kernel": numbers[:6].reshape(2, 3), "bias": numbers[6:]}
+        return (*(float(length) for size in SIZES for length in lengths(params, np.float32(size))), one.decay)

@@ -1,5 +1,6 @@
 """Runs in a folder, a small file for each optimizer, batch size and seed: what is there is not trained again."""
 
+import hashlib
 import json
 import os
 import re
@@ -37,7 +38,9 @@ class Store:
 
     def path(self, label: str, batch_size: int, seed: int) -> Path:
         """The file of the runs of one optimizer, batch size and seed."""
-        return self.folder / f"{re.sub(r'[^A-Za-z0-9_.=-]', '-', label)}_{batch_size}_{seed}.npz"
+        plain = re.sub(r"[^A-Za-z0-9_.=-]", "-", label)
+        told = plain if plain == label else f"{plain}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+        return self.folder / f"{told}_{batch_size}_{seed}.npz"
 
     def load(self, label: str, batch_size: int, seed: int, cell: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
         """Runs that are there, None if they are not.

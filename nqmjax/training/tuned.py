@@ -108,8 +108,9 @@ def best_rate(steps: np.ndarray, rates: np.ndarray) -> tuple[float, float, float
       steps: shape `(rates, seeds)`, inf where a run did not arrive.
       rates: shape `(rates,)`, in ascending order.
     """
+    arrived = np.isfinite(steps).all(axis=1, keepdims=True)
     with np.errstate(divide="ignore"):
-        logs = np.log(steps)
+        logs = np.log(np.where(arrived, steps, np.inf))
     mean = logs.mean(1)
     best = int(np.argmin(mean))
     if not np.isfinite(mean[best]):
@@ -184,7 +185,9 @@ def _first(values: np.ndarray, updates: np.ndarray, target: float, rises: bool) 
     if after == 0:
         return 0.0
     (low, high), (before, now) = updates[after - 1 : after + 1], values[after - 1 : after + 1]
-    if rises or min(now, target) <= 0:
+    if not np.isfinite(before):
+        share = 1.0
+    elif rises or min(now, target) <= 0:
         share = (before - target) / (before - now)
     else:
         share = np.log(before / target) / np.log(before / now)

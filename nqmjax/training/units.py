@@ -124,7 +124,7 @@ def _settings() -> Any:
 def _run(task: Task, rules: Rules, unit: Unit, data: Any, tick: Callable[[int], None], stopped: threading.Event) -> Race:
     """Run a unit to its end; `tick` is told how many runs have ended, `stopped` that nobody waits any more."""
     seeds, rates = np.repeat(unit.seeds, unit.rates.size), np.tile(unit.rates, len(unit.seeds))
-    kind = Kind(fingerprint(unit.method), unit.method, unit.batch_size, rules.sampling)
+    kind = Kind(unit.method, unit.batch_size, rules.sampling)
     runs, race = Lanes(task, kind, rates, seeds, data), rules.race(task, unit, seeds)
     live, before = np.arange(seeds.size), 0
     for place, update in enumerate(unit.grid.tolist()):

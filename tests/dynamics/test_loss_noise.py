@@ -115,6 +115,19 @@ def test_risks_of_very_many_updates(name):
         assert settled == np.inf if share < 1 else settled == pytest.approx(max(expected[-1], 0), rel=1e-9, abs=1e-280)
 
 
+def test_starts_far_above_what_is_left():
+    zero, steps = np.zeros(2), np.array([47, 48, 60, 95, 96, 130])
+    problem = nq.NoisyQuadratic(np.array([1.0, 0.02]), zero, np.array([1e8, 0.01]), zero + 1, 0.0, np.array([1.0, 0.02]), zero)
+    curve = nq.risk_curve(problem, nq.SGD(0.6), 1e6, 130)
+    np.testing.assert_allclose(nq.risk(problem, nq.SGD(0.6), 1e6, steps), curve[steps], rtol=1e-12)
+
+
+def test_the_edge_of_a_direction_whose_noise_follows_only_itself():
+    zero = np.zeros(2)
+    problem = nq.NoisyQuadratic(np.array([1.0, 0.1]), zero, zero + 1, zero + 1, 0.0, np.array([0.0, 0.1]), np.array([4.0, 0.0]))
+    assert nq.noise_edge(problem, nq.SGD(0.5)) == pytest.approx(4 / 3, rel=1e-12)
+
+
 def test_noise_edges_in_closed_form():
     problem = nq.power_law(8, exponent=1.5, loss_noise=1.5)
     h, w, m, a, beta = problem.curvature, problem.count, problem.loss_noise, 0.7, 0.6

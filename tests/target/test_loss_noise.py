@@ -35,6 +35,23 @@ def test_sgd_agrees_with_brute_force_on_random_cells():
     assert ((expected - 1 <= found.crossing) & (found.crossing <= expected))[reached & (expected > 0)].all()
 
 
+def two_directions(curvature, initial, gain):
+    zero = np.zeros(2)
+    return nq.NoisyQuadratic(np.array(curvature), zero, np.array(initial), zero + 1, 0.0, np.array(gain), zero)
+
+
+def test_risks_that_fall_for_ever_and_far_below_their_start():
+    falls = two_directions([1.0, 0.6], [1.0, 1.0], [1.0, 0.6])
+    targets = np.array([1e-21, 1e-25, 1e-30, 1e-40, 1e-100, 1e-200])
+    curve = nq.risk_curve(falls, nq.SGD(0.1), 64.0, 4000)
+    np.testing.assert_array_equal(nq.steps_to_target(falls, nq.SGD(0.1), 64.0, targets).steps, first_passages(curve, targets))
+    far = two_directions([1.0, 1e-5], [1e8, 1.0], [0.0, 1e-9])
+    curve = nq.risk_curve(far, nq.SGD(0.02), 1e6, 4000)
+    asked = np.array([900, 1500, 2000, 3000, 3999])
+    targets = (curve[asked - 1] + curve[asked]) / 2
+    np.testing.assert_array_equal(nq.steps_to_target(far, nq.SGD(0.02), 1e6, targets).steps, asked)
+
+
 def test_sweep_and_tune():
     target, rates, momenta = np.array([0.03, 0.1, 0.4, 1.0]), 10 ** np.linspace(-2, 0.3, 6), np.array([0.3, 0.9, 0.98])
     table = nq.sweep(PROBLEM, nq.HeavyBall(rates, momenta), [16.0], target, progress=False)

@@ -14,6 +14,7 @@ import nqmjax as nq
 from nqmjax._tools import own_arithmetic
 from nqmjax.training import Split, Task, experiment, lockstep, method, mlp
 from nqmjax.training.lockstep import Kind
+from nqmjax.training.methods import fingerprint
 from nqmjax.training.race import End
 from nqmjax.training.units import Rules
 
@@ -77,6 +78,23 @@ def test_lock_step_is_one_run_after_the_other(task, name, batch, sampling):
     found = curves.training_loss.sel(seed=1).isel(optimizer=0, batch_size=0, rate=1)
     np.testing.assert_allclose(found[1:], expected[curves["update"][1:] - 1], rtol=2e-5)
     assert curves.held_out_accuracy.notnull().all()
+
+
+def test_lanes_of_several_blocks_are_each_trained_once(task):
+    rates = np.geomspace(0.05, 0.8, 17)
+    settings = SETTINGS | {"seeds": 1}
+    together, alone = (experiment(task, ["sgd"], [4], some, **settings).training_loss for some in (rates, rates[:1]))
+    np.testing.assert_allclose(together.values[0, 0, :1], alone.values[0, 0], rtol=1e-6)
+
+
+def test_methods_that_begin_alike_are_told_apart(task, tmp_path):
+    clipped = {name: optax.chain(optax.clip_by_global_norm(norm), optax.sgd(1.0)) for name, norm in (("a", 100.0), ("b", 1e-3))}
+    where = {"max_steps": 3, "seeds": 1, "progress": False, "sampling": "all", "evaluation": None}
+    found = experiment(task, clipped, [task.count], [0.5], folder=tmp_path, **where).training_loss.values[:, 0, 0, 0, -1]
+    assert found[0] < 0.99 * found[1]
+    with pytest.raises(ValueError, match="first updates of its optimizer"):
+        experiment(task, {"a": clipped["b"]}, [task.count], [0.5], folder=tmp_path, **where)
+    assert fingerprint(method("adam", eps=1e-8)) != fingerprint(method("adam", eps=1e-12))
 
 
 def test_lanes_of_a_wide_batch_go_one_by_one(task, monkeypatch):

@@ -71,6 +71,10 @@ def test_the_best_rate_is_the_vertex_of_a_parabola():
     assert np.isnan(best_rate(np.exp(logs[:4, :1]), rates[:4])[1])
 
 
+def test_a_rate_that_not_all_seeds_arrive_at_does_not_count():
+    assert best_rate(np.array([[0, np.inf], [0, 5], [3, 4.0]]), np.array([0.1, 0.2, 0.4]))[::2] == (0.0, 0.2)
+
+
 def test_tuned_runs_become_a_curve(tmp_path):
     batches, rates = [4, 16, 64], [0.1, 0.2, 0.4]
     parts = []

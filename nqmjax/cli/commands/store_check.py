@@ -39,6 +39,8 @@ def run(
     """
     found = sweeps.check_store(store, repair)
     print(f"{store}: {found.finished:,} of {found.chunks:,} chunks are finished and whole.")
+    if found.finished + len(found.damaged) < found.chunks:
+        print("The same sweep again goes on from there.")
     if found.leftovers:
         told = "removed" if repair else "harmless; --repair removes them when nobody writes"
         print(f"{len(found.leftovers):,} files that writers have left: {told}.")

@@ -8,7 +8,7 @@ import numpy as np
 from cyclopts import App, Group, Parameter
 
 from nqmjax import figures, scaling
-from nqmjax._tools import check_choice, require, write_atomically
+from nqmjax._tools import check_choice, check_values, require, write_atomically
 from nqmjax.cli import reports
 from nqmjax.cli.numbers import parse_numbers
 from nqmjax.cli.options import METHOD, OUTPUT, QUESTION, Count, Force, Number, Output
@@ -155,6 +155,7 @@ def run(
       force: Replace files that exist.
     """
     curves, batches, speed = measured.build(tuned), parse_numbers("to", to), devices.build()
+    check_values("to", batches, np.isfinite(batches) & (batches >= 1), "give examples per update, at least 1")
     names = [method.name(one.label) for one in curves]
     outputs = None if output is None else _outputs(output, force, tuned)
     if fit is not None:

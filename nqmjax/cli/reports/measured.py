@@ -71,7 +71,7 @@ LIMITS = ("overhead_20", "knee", "wasted")
 READ = [
     "interval: of a tuned run, scatter included, if the law T^p = T_inf^p + (E/B)^p holds, and likewise for the rate. of "
     "perfect: examples over those of perfect scaling, in which updates halve as the batch doubles. warm-up: updates, the "
-    "share given.",
+    "share of the run that --warmup gives, 0.05 unless it is said.",
     "The target is that of the measured runs. Generalisation, and rates that something other than noise and curvature limits, "
     "are not in the law: check the first run at a new batch size at half and at twice its rate.",
 ]

@@ -100,7 +100,8 @@ def sweep_report(table: xr.Dataset, keep: Sequence[str] = ("batch_size", "target
     shape = " x ".join(f"{str(name).replace('_', ' ')} {size}" for name, size in table.steps.sizes.items())
     counts = sweeps.count_statuses(table)
     found = ", ".join(f"{count:,} {OUTCOMES[code]}" for code, count in counts.items() if count)
-    best = f"The best settings, with the fewest updates:\n\n{_best_cells(sweeps.best_cells(table, keep))}"
+    so_far = " so far" if counts[sweeps.UNFINISHED] else ""
+    best = f"The best settings{so_far}, with the fewest updates:\n\n{_best_cells(sweeps.best_cells(table, keep))}"
     note = "effective rate: the learning rate times what momentum makes of it, 1 / (1 - momentum) for heavy ball."
     settings = f"{sum(counts.values()):,} settings, {shape}: {found}"
     return report("Updates to a target loss over a grid", table.attrs, lines_of([settings]), best, lines_of([note]))
