@@ -163,7 +163,8 @@ def test_runs_without_noise_or_signal_or_end():
 
     nothing = np.zeros(3)
     still = run(noise=nothing, initial=nothing)
-    assert not any(still[name].any() for name in ("mean_gradient", "exponent", "participation"))
+    assert not any(still[name].any() for name in ("mean_gradient", "exponent"))
+    assert np.isinf(still.participation).all()
     quiet = run(noise=nothing)
     assert not any(quiet[name].any() for name in ("B_L1", "B_simple", "exponent"))
     noise = run(initial=nothing).isel(step=0)
