@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from nqmjax._tools import require
+from nqmjax._tools import check_choice
 
 SHARPNESS = {
     "sgd": (1.25, 0.25),
@@ -22,6 +22,9 @@ ALIASES = {
     "lamb": "adam",
     "sign": "signsgd",
 }
+WRITTEN = ("sgd", "heavy_ball", "nesterov", "qhm", "adam", "adamw", "nadam", "adafactor", "lamb", "rmsprop", "sign", "lion")
+"""Names as the command line writes them, for messages."""
+
 ANY = (1.15, 0.3)
 """The same of an optimizer that is not named."""
 
@@ -40,8 +43,8 @@ def optimizer_name(optimizer: Any) -> str | None:
     given = optimizer if isinstance(optimizer, str) else type(optimizer).__name__
     plain = re.sub("[^a-z]", "", given.lower())
     name = ALIASES.get(plain, plain)
-    remedy = f"choose from {', '.join([*SHARPNESS, *ALIASES])}"
-    require(name in SHARPNESS, "optimizer", repr(given), remedy)
+    if name not in SHARPNESS:
+        check_choice("optimizer", given, WRITTEN)
     return name
 
 
