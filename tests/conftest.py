@@ -38,8 +38,24 @@ def pytest_configure(config):
         jax.config.update(name, value)
 
 
+LONG_ONES = (
+    "target/test_search.py::test_agrees_with_brute_force",
+    "figures/test_figures.py::test_paper_figures_are_computed_drawn_and_written",
+    "schedules/test_search.py::",
+    "schedules/test_plan.py::test_gradients_of_fifty_pieces",
+    "sweeps/test_cluster.py::",
+    "sweeps/test_devices.py::test_four_devices",
+)
+"""Tests that only the job `.ci/long` runs, with long notebooks and pages: the suite would take too long for every change."""
+
+
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in LONGEST)
+    if os.environ.get("NQMJAX_TESTS") != "all":
+        skip = pytest.mark.skip(reason="a long one: NQMJAX_TESTS=all runs it, as .ci/long does")
+        for item in items:
+            if any(name in item.nodeid for name in LONG_ONES):
+                item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,5 +1,6 @@
 """The site's pages: their code runs and prints what they say, their commands parse, their links lead somewhere."""
 
+import os
 import re
 from pathlib import Path
 
@@ -15,12 +16,23 @@ PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts
 TEXTS = {str(path.relative_to(DOCS)): path.read_text(encoding="utf-8") for path in PAGES}
 
 
+LONG = {
+    "conventions.md",
+    "optimizers.md",
+    *(f"questions/{name}.md" for name in ("adam", "adamw_batch", "large_batch_gradients", "layer_rates", "loss_noise")),
+    *(f"questions/{name}.md" for name in ("measure", "pilot")),
+}
+"""Pages whose blocks take some seconds each, which a job of its own runs, `.ci/long`."""
+
+
 def test_blocks_print_what_the_pages_say(tmp_path, monkeypatch):
     """All pages in one test: they are about the same problem, so that little is compiled twice."""
     mpl.use("agg")
     monkeypatch.chdir(tmp_path)
+    assert set(TEXTS) > LONG
     for name, text in TEXTS.items():
-        run_blocks(text, name)
+        if name not in LONG or os.environ.get("NQMJAX_TESTS") == "all":
+            run_blocks(text, name)
 
 
 @pytest.mark.parametrize("name", TEXTS)
