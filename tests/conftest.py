@@ -38,15 +38,15 @@ def pytest_configure(config):
         jax.config.update(name, value)
 
 
+NOTEBOOKS = ("02_which_optimizer", "03_schedules", "04_budgets_and_regimes", "05_real_runs")
 LONG_ONES = (
-    "target/test_search.py::test_agrees_with_brute_force",
     "figures/test_figures.py::test_paper_figures_are_computed_drawn_and_written",
-    "schedules/test_search.py::",
-    "schedules/test_plan.py::test_gradients_of_fifty_pieces",
-    "sweeps/test_cluster.py::",
-    "sweeps/test_devices.py::test_four_devices",
+    *(
+        f"a_figure_and_a_table[{name}]"
+        for name in ("02_which_optimizer", "03_schedules", "04_budgets_and_regimes", "05_real_runs")
+    ),
 )
-"""Tests that only the job `.ci/long` runs, with long notebooks and pages: the suite would take too long for every change."""
+"""Tests that only the job `.ci/long` runs, with the long pages: the suite would take too long for every change."""
 
 
 def pytest_collection_modifyitems(items):

@@ -1,7 +1,6 @@
 """Every notebook runs as it stands, without warnings, and shows something."""
 
 import itertools
-import os
 from pathlib import Path
 
 import jupytext
@@ -10,24 +9,16 @@ import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.py"))
 
-LONG = ("02_which_optimizer", "03_schedules", "04_budgets_and_regimes", "05_real_runs")
-"""Notebooks of half a minute and more, which a job of its own runs, `.ci/long`."""
-
-ALL = os.environ.get("NQMJAX_TESTS") == "all"
-
 # What starts the kernel warns of its own ageing, differently from version to version.
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning:(jupyter_client|jupyter_core|nbclient|zmq)")
 
 
 def test_there_are_notebooks():
     assert len(NOTEBOOKS) >= 2
-    assert set(LONG) < {path.stem for path in NOTEBOOKS}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs_and_shows_a_figure_and_a_table(path, tmp_path):
-    if path.stem in LONG and not ALL:
-        pytest.skip("a long one: NQMJAX_TESTS=all runs it, as .ci/long does")
     notebook = jupytext.read(path)
     where = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(notebook, timeout=300, startup_timeout=120, kernel_name="python3", resources=where).execute()

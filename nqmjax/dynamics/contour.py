@@ -31,6 +31,15 @@ from nqmjax.dynamics.moments import Moments
 TINY = 1e-290
 """What stands for `s = 0`: a direction that never moves has a zero there."""
 
+FEWEST = 48
+"""Updates below which no contour is tried: the transform repeats itself along the imaginary axis."""
+
+DIED_AWAY = 1e-14
+"""What is left of swings when a contour is tried first."""
+
+SURE = 100.0
+"""Sum of the sizes of a contour's terms, relative to the risk, up to which their sum is that precise."""
+
 UNROLLED = 3
 """Moments of a direction up to which their equations are solved entry by entry."""
 
@@ -86,9 +95,14 @@ def scored_at(found: Transform, t: jax.Array) -> jax.Array:
     return found.constants[2] + (found.scored * jnp.exp(found.s * t)).sum().real
 
 
-def size_at(found: Transform, t: jax.Array) -> jax.Array:
-    """The sum of the sizes of the terms of the scored loss at `t`."""
-    return jnp.abs(found.scored * jnp.exp(found.s * t)).sum()
+def sure_at(found: Transform, t: jax.Array) -> jax.Array:
+    """Whether the terms of the scored loss at `t` are not so large that they cancel."""
+    return jnp.abs(found.scored * jnp.exp(found.s * t)).sum() <= SURE * scored_at(found, t)
+
+
+def first_contour(system: Moments, left: Any = DIED_AWAY) -> jax.Array:
+    """Updates after which only this much is left of swings, and a contour may be tried."""
+    return jnp.clip(jnp.log(left) / jnp.minimum(system.swing, -1e-9), FEWEST, 2.0**30)
 
 
 def moments_at(found: Transform, t: jax.Array) -> jax.Array:

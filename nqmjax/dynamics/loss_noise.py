@@ -9,24 +9,26 @@ import numpy as np
 
 from nqmjax._tools import evaluate, is_traced
 from nqmjax.dynamics.checks import check_run, check_shapes
-from nqmjax.dynamics.contour import TINY, moments_at, read, scored_at, settled_moments, size_at, solve, transform
+from nqmjax.dynamics.contour import (
+    FEWEST,
+    TINY,
+    first_contour,
+    moments_at,
+    read,
+    scored_at,
+    settled_moments,
+    solve,
+    sure_at,
+    transform,
+)
 from nqmjax.dynamics.mean_field import map_runs
 from nqmjax.dynamics.model import in_one_precision
 from nqmjax.dynamics.moments import Moments, loss, second_moments, update_moments
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
 
-FEWEST = 48
-"""Updates below which no contour is tried: the transform repeats itself along the imaginary axis."""
-
-DIED_AWAY = 1e-14
-"""What is left of swings when a contour is tried first."""
-
 SEAM = 1e-10
 """Largest relative difference between a contour and the updates one by one where the first takes over from the second."""
-
-SURE = 100.0
-"""Sum of the sizes of a contour's terms, relative to the risk, up to which their sum is that precise."""
 
 HALVES = 24
 """How often the way to go is halved at most for a contour that is."""
@@ -191,7 +193,7 @@ def advance(system: Moments, start: jax.Array, steps: jax.Array, length: int | N
     risk has fallen so far that its terms are not as precise as their sum. With a static `length` it is tried once, and what
     cannot be found in as many updates is NaN.
     """
-    first = jnp.clip(np.log(DIED_AWAY) / jnp.minimum(system.swing, -1e-9), FEWEST, 2.0**31).astype(steps.dtype)
+    first = first_contour(system).astype(steps.dtype)
     alone = jnp.full((), len(start) == 1) & (steps >= FEWEST)  # one state variable: no swings
     way = Way(jnp.zeros_like(steps), start, alone, start, steps)
 
@@ -225,7 +227,7 @@ def leap(system: Moments, way: Way) -> Way:
         expected = loss(system, moments, system.scored)
         agrees &= jnp.abs(scored_at(found, time + later) - expected) <= SEAM * expected
         moments = update_moments(system, moments)
-    sure, near = size_at(found, left) <= SURE * scored_at(found, left), way.left < 2 * FEWEST
+    sure, near = sure_at(found, left), way.left < 2 * FEWEST
     far = jnp.where(sure | near, way.left, way.left // 2)
     one_by_one = lambda: walk(system, way.origin, far, 2 * FEWEST)  # noqa: E731
     there = jax.lax.cond(near & ~sure, one_by_one, lambda: moments_at(found, far.astype(dtype)))

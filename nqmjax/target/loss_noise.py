@@ -19,27 +19,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from nqmjax.dynamics import (
+    DIED_AWAY,
+    FEWEST,
     Moments,
+    first_contour,
     in_one_precision,
     loss,
     map_runs,
     moments_at,
     scored_at,
     second_moments,
-    size_at,
+    sure_at,
     transform,
     update_moments,
 )
 from nqmjax.target.table import Status, StepsToTarget, crossing_time, rounding
-
-FEWEST = 48
-"""Updates that are always made one by one."""
-
-DIED_AWAY = 1e-14
-"""What is left of swings, relative to the target, where windows begin."""
-
-SURE = 100.0
-"""Sum of the sizes of a transform's terms, relative to the risk, up to which their sum is that precise."""
 
 SEAM = 1e-9
 """Largest relative difference between the first window and the updates before it."""
@@ -124,8 +118,7 @@ class _Question(NamedTuple):
         """Before the first update."""
         risk, zero = loss(self.system, moments, self.system.scored), jnp.zeros_like(self.max_steps)
         left = DIED_AWAY * jnp.minimum(1, self.target / jnp.where(risk < jnp.inf, risk, 1))
-        logarithm = jnp.log(jnp.maximum(left, jnp.finfo(risk.dtype).tiny))
-        updates = jnp.clip(logarithm / jnp.minimum(self.system.swing, -1e-9), FEWEST, 2.0**30)
+        updates = first_contour(self.system, jnp.maximum(left, jnp.finfo(risk.dtype).tiny))
         met = (risk <= self.target + rounding(self.target)) & (self.target > self.system.irreducible)
         steps = jnp.where(met, jnp.zeros_like(risk), jnp.inf)
         head = updates.astype(zero.dtype)
@@ -181,7 +174,7 @@ class _Question(NamedTuple):
         meets = (passage.time > passage.head) | (jnp.abs(seam - passage.risks) <= SEAM * passage.risks).all()
         steps = self.passage_in(risk_at, passage.time, jnp.minimum(end, self.max_steps))
         at = jnp.where(steps < jnp.inf, steps, end).astype(end.dtype)
-        sure = jnp.stack([size_at(found, (time - passage.origin).astype(dtype)) <= SURE * risk_at(time) for time in (at, end)])
+        sure = jnp.stack([sure_at(found, (time - passage.origin).astype(dtype)) for time in (at, end)])
         scale = jnp.maximum(jnp.maximum(self.most / HUGE, risk_at(end)) / self.target, 1)
         further = Passage(
             time=end,

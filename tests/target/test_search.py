@@ -14,11 +14,9 @@ from nqmjax.target.first import first_passage, first_passage_by_steps
 from nqmjax.target.table import MAX_STEPS, Status, StepsToTarget
 
 PAPER = nq.power_law(10_000).quantize(100)
-CONTAINED = ("Preconditioned SGD", "Preconditioned HeavyBall", "Preconditioned Nesterov", "Averaged HeavyBall", "Averaged QHM")
-"""Parts of "Averaged Preconditioned HeavyBall" and others; `benchmarks/exactness.py` compares each."""
 
 
-@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in CONTAINED])
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_agrees_with_brute_force_on_random_cells(name):
     tally = compare(name, seed=0, cells=25, horizon=2000)
     assert tally.mismatches == ()
