@@ -30,7 +30,7 @@ from nqmjax.runs.table import Runs, check_runs
 PRIOR_NOISE = 0.01
 """Relative error of the loss against which the priors are weighed."""
 
-LANES = 8
+LANES = 2
 """Searches that run side by side in one call; calls are shared out among the processor's cores."""
 
 STEPS = 100
