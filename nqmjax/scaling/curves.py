@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax._tools import check_choice, check_loss, numeric, require
+from nqmjax._tools import check_choice, check_loss, local_devices, numeric, require
 from nqmjax.bounds import bayes_examples, flat_prior_bound
 from nqmjax.dynamics import check_run
 from nqmjax.nonlinear import TEMPLATES, preconditioned
@@ -18,7 +18,7 @@ from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling.critical import CriticalBatchSize, critical_batch_size
 from nqmjax.scaling.search_space import names_to_tune
 from nqmjax.scaling.tune import tune
-from nqmjax.sweeps import local_devices, with_units
+from nqmjax.sweeps import with_units
 from nqmjax.target import Status
 
 DEFINITIONS = ("overhead", "knee")

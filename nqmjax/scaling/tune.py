@@ -15,14 +15,14 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax._tools import check_loss, numeric, require
+from nqmjax._tools import check_loss, local_devices, numeric, require
 from nqmjax.dynamics import check_run
 from nqmjax.optimizers import LinearOptimizer, MeanFieldOptimizer, Optimizer, PeriodicOptimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling.race import race
 from nqmjax.scaling.search_space import Space, names_to_tune
 from nqmjax.scaling.tuned import tuned_table
-from nqmjax.sweeps import check_search, local_devices, search_lanes
+from nqmjax.sweeps import check_search, search_lanes
 from nqmjax.target import MAX_STEPS, Status, StepsToTarget
 
 SLACK = 2.0  # grid points with more than this many times the fewest steps known are not followed to the end

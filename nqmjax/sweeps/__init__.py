@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from nqmjax._tools import exports
 
 if TYPE_CHECKING:
-    from nqmjax.sweeps.devices import local_devices
     from nqmjax.sweeps.grid import sweep
     from nqmjax.sweeps.labels import UNFINISHED, with_units
     from nqmjax.sweeps.lanes import check_search, search_lanes
@@ -22,7 +21,6 @@ exports(
         "queries": ["best_cells"],
     },
     internal={
-        "devices": ["local_devices"],
         "labels": ["UNFINISHED", "with_units"],
         "lanes": ["check_search", "search_lanes"],
         "queries": ["count_statuses"],
