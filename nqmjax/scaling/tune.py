@@ -104,6 +104,8 @@ def tune(
             # Single batch sizes are repeated to as many as the grid has, so that the search is compiled once for both.
             shape, targets = (len(points), len(batches)), np.full(len(points), float(target))
             repeated, limits = (np.broadcast_to(values, shape) for values in (batch, np.minimum(limit, max_steps)))
+            if problem.follows_loss:  # each cell is a run of its own: repetitions end where they begin
+                limits = np.where(np.arange(len(batches)) < batch.shape[1], limits, 0)
             found = search_lanes(problem, space.optimizer(points), repeated, targets, limits, "first", dtype, bar, places)
             return StepsToTarget(*(values[:, : batch.shape[1]] for values in found))
 
