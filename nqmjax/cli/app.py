@@ -17,7 +17,7 @@ from typing import Any
 from cyclopts import App, CycloptsError
 
 from nqmjax import __version__
-from nqmjax._tools import cache_by_environment, forget
+from nqmjax._tools import at_work, cache_by_environment, forget
 from nqmjax.cli.messages import message_of
 from nqmjax.cli.reports import set_command
 
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         set_command(typed)
         _describe(words)
-        with _messages_for_people():
+        with _messages_for_people(), at_work(sys.stderr) if arguments is None else contextlib.nullcontext():
             app(words, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value")
             sys.stdout.flush()
     except (CycloptsError, ValueError) as error:
