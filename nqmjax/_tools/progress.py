@@ -84,12 +84,14 @@ def at_work(stream: TextIO, first: float = FIRST, often: float = OFTEN) -> Itera
     done, start, drawn = threading.Event(), time.monotonic(), stream.isatty()
 
     def speak() -> None:
-        wait, due = first, first
-        while not done.wait(wait):
-            passed, wait = time.monotonic() - start, min(TICK, often)
+        due = None
+        while not done.wait(min(TICK, first)):
+            passed = time.monotonic() - start
+            if due is None and "jax" in sys.modules:  # until then there is only bad input to be found
+                due = passed + first
             if drawn and running():
                 redraw()
-            elif passed >= due and "jax" in sys.modules:  # until then there is only bad input to be found
+            elif due is not None and passed >= due:
                 with contextlib.suppress(OSError, ValueError):  # nobody listens any more
                     print("nqmjax:", words(passed), file=stream, flush=True)
                 due = passed + max(often, passed / 10)

@@ -55,7 +55,7 @@ def find_figure(name: str) -> str:
         return letters.removeprefix("figure").removeprefix("fig")
 
     known = {plain(key): key for key in PAPER_FIGURES}
-    found = known.get(plain(name), plain(name))
+    found = known.get(plain(name), name)
     check_choice("figure", found, PAPER_FIGURES)
     return found
 

@@ -110,7 +110,7 @@ def budget_curve(
     attributes = {
         "title": "tuned final loss under a budget",
         **provenance(problem, optimizer, ["learning_rate"]),
-        "budget": f"{examples:g} examples" if examples is not None else f"{steps} updates",
+        "budget": f"{examples:,.10g} examples" if examples is not None else f"{steps:,} updates",
         "family": family,
         "warmup": warmup,
         "max_learning_rate": cap,

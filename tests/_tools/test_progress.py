@@ -43,7 +43,7 @@ def test_bars_in_words():
 @pytest.mark.parametrize("terminal", [False, True])
 def test_long_work_is_never_without_a_word(terminal, capsys):
     stream = Lines(terminal, "nqmjax: computing; what is compiled for the first time takes longer\n")
-    with at_work(stream, first=0.0):
+    with at_work(stream, first=1e-3):
         assert COUNTED.get() != terminal
         assert stream.seen.wait(20)
     assert not COUNTED.get()
@@ -53,7 +53,7 @@ def test_long_work_is_never_without_a_word(terminal, capsys):
 
 def test_bars_are_counted_where_nobody_draws_them(capsys):
     stream = Lines(False, "computing")
-    with at_work(stream, first=0.0), progress_bar(range(3), delay=0, progress=True) as bar:
+    with at_work(stream, first=1e-3), progress_bar(range(3), delay=0, progress=True) as bar:
         assert stream.seen.wait(20)
         assert [len(running()) for _ in bar] == [1, 1, 1]
     assert capsys.readouterr() == ("", "")
@@ -62,6 +62,6 @@ def test_bars_are_counted_where_nobody_draws_them(capsys):
 def test_bars_on_a_terminal_are_kept_alive():
     stream = Lines(True, "0/3")
     drawn = Lines(True, "0/3")
-    with progress_bar(total=3, delay=1e-9, progress=True, file=drawn, ncols=60), at_work(stream, first=0.0):
+    with progress_bar(total=3, delay=1e-9, progress=True, file=drawn, ncols=60), at_work(stream, first=1e-3):
         assert drawn.seen.wait(20)
     assert "computing" not in stream.getvalue()
