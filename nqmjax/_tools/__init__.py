@@ -1,4 +1,4 @@
-"""Tools that know of no problem: checks of arguments, precision, cores, devices, tables, files, text, names loaded late."""
+"""Tools that know of no problem: checks of arguments, precision, progress, devices, tables, files, text, names loaded late."""
 
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         check_values,
         is_traced,
         labels,
+        no_choice,
         numeric,
         require,
         scalar,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from nqmjax._tools.eigenvalues import ROUND_OFF, clear_round_off, logarithmic_bins
     from nqmjax._tools.numerals import parse_number
     from nqmjax._tools.precision import evaluate, own_arithmetic, precision
+    from nqmjax._tools.progress import COUNTED, at_work, progress_bar
     from nqmjax._tools.tables import (
         TEXT,
         Columns,
@@ -58,6 +60,7 @@ exports(
             "check_values",
             "is_traced",
             "labels",
+            "no_choice",
             "numeric",
             "require",
             "scalar",
@@ -72,6 +75,7 @@ exports(
         "eigenvalues": ["ROUND_OFF", "clear_round_off", "logarithmic_bins"],
         "numerals": ["parse_number"],
         "precision": ["evaluate", "own_arithmetic", "precision"],
+        "progress": ["COUNTED", "at_work", "progress_bar"],
         "tables": [
             "Columns",
             "TEXT",

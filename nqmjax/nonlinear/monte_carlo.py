@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
-from tqdm import tqdm
 
 from nqmjax._tools import (
     FirstAlone,
@@ -25,6 +24,7 @@ from nqmjax._tools import (
     is_traced,
     numeric,
     precision,
+    progress_bar,
     require,
     shown,
 )
@@ -115,7 +115,7 @@ def monte_carlo(
     chunks = range(0, num_seeds, chunk)
     found = zip(chunks, workers.map(risks_from, chunks, ahead=2), strict=True)
     mean, squares = np.zeros((2, num_steps + 1))
-    for first, risks in tqdm(found, desc="monte_carlo", total=len(chunks), unit="chunk", delay=2, leave=False):
+    for first, risks in progress_bar(found, progress=True, desc="monte_carlo", total=len(chunks), unit=" chunks"):
         with np.errstate(over="ignore", invalid="ignore"):
             before, mean = mean, mean + (risks - mean).sum(0) / (first + len(risks))
             squares += ((risks - before) * (risks - mean)).sum(0)

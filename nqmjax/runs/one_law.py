@@ -21,7 +21,7 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax._tools import check_choice, numeric, on_all_cores, precision, require
+from nqmjax._tools import check_choice, numeric, on_all_cores, precision, progress_bar, require
 from nqmjax.runs.laws import LAWS, Inputs, Law, Scale, scale_of, starting_points
 from nqmjax.runs.least_squares import Minimum, minimize
 from nqmjax.runs.study import Study, check_starts
@@ -164,7 +164,7 @@ def fit_law(
     check_fit(runs, law, robust, name)
     check_starts(starts, seed)
     study = Study(runs, starts, robust, seed)
-    with tqdm(desc=f"fitting {name or law}", total=starts, unit=" starts", delay=2, disable=not progress, leave=False) as bar:
+    with progress_bar(desc=f"fitting {name or law}", total=starts, unit=" starts", progress=progress) as bar:
         return fit_whole(name, law, study, bar)[0]
 
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from tqdm import tqdm
 
-from nqmjax._tools import check_choice, check_loss, local_devices, numeric, require
+from nqmjax._tools import check_choice, check_loss, local_devices, numeric, progress_bar, require
 from nqmjax.bounds import bayes_examples, flat_prior_bound
 from nqmjax.dynamics import check_run
 from nqmjax.nonlinear import TEMPLATES, preconditioned
@@ -73,7 +72,7 @@ def scaling_curves(
     places = local_devices(devices)
     curves, powers = {}, [float(power) for power in powers]
     asked = [(name, power) for name, template in templates.items() for power in _powers_of(template, powers)]
-    with tqdm(asked, unit=" curves", leave=False, disable=not progress) as bar:
+    with progress_bar(asked, unit=" curves", delay=0, progress=progress) as bar:
         for name, power in bar:
             bar.set_description(f"{name}, power {power:g}")
             held = [other for other in fixed if other in hyperparameters(templates[name])]

@@ -210,8 +210,14 @@ def test_example_files_are_written_once_and_are_what_the_commands_read(run):
     assert run("example", "all")[0] == 0
     before = contents()
     assert sorted(before) == sorted(one.file for one in EXAMPLES.values())
+    Path("plan.csv").unlink()
+    code, _, err = run("example", "all")
+    there = ", ".join(one.file for one in EXAMPLES.values() if one.file != "plan.csv")
+    assert (code, err) == (2, f"nqmjax: {there} are there already: give --force to replace what is there\n")
+    assert "plan.csv" not in contents()
+    assert run("example", "plan")[0] == 0
     code, _, err = run("example", "runs")
-    assert (code, "--force" in err) == (2, True)
+    assert (code, err) == (2, "nqmjax: runs.csv is there already: give --force to replace what is there\n")
     assert run("example", "runs", "--force")[0] == 0
     assert contents() == before
     assert read_spectrum("spectrum.csv").initial_risk > 0.15
