@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from nqmjax.sweeps.queries import best_cells, count_statuses
     from nqmjax.sweeps.store import open_store
     from nqmjax.sweeps.store_check import StoreCheck, check_store
+    from nqmjax.sweeps.store_spec import differences, problem_specification, values_text
 
 exports(
     __name__,
@@ -24,5 +25,6 @@ exports(
         "labels": ["UNFINISHED", "with_units"],
         "lanes": ["check_search", "search_lanes"],
         "queries": ["count_statuses"],
+        "store_spec": ["differences", "problem_specification", "values_text"],
     },
 )
