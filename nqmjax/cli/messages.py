@@ -79,11 +79,11 @@ def names_of(app: App, arguments: Sequence[str]) -> list[str]:
 def _given_by(text: str, names: Sequence[str], arguments: Sequence[str]) -> str:
     """What gave the path with which a message begins: the option before it, the place of a word without one, or the output."""
     words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    places = [name for name in names if _is_place(name)]
-    if "--force" not in text:  # that is about a file to be written
-        for before, word in itertools.pairwise(["", *words]):
-            if text.startswith(f"{word}:") and (before.startswith("-") or places):
-                return before if before.startswith("-") else places[0]
+    places = [name for name in names if _is_place(name)] or ["the file"]
+    before = [before for before, word in itertools.pairwise(["", *words]) if text.startswith(f"{word}:")]
+    given = [OUTPUT if option == "-o" else option if option.startswith("-") else places[0] for option in before]
+    if given and not (OUTPUT in given and "--force" in text):
+        return given[0]
     return OUTPUT if OUTPUT in names else "the file"
 
 

@@ -80,6 +80,9 @@ def test_a_plan_that_is_not_named_takes_a_free_name(run):
         ("pilot", "a column is 'max_steps': rename max_steps.csv", "a column is 'max_steps': rename max_steps.csv"),
         ("schedule transfer", "fixed is 'a': choose from learning_rate", "--fixed is 'a': choose from learning_rate"),
         ("predict m.json --runs a.csv -o a.csv", "path is a.csv: it exists; --force", "--output is a.csv: it exists; --force"),
+        ("transfer a.csv --fit f.json", "path is f.json: it exists; --force", "--fit is f.json: it exists; --force"),
+        ("transfer a.csv --to 4", "path is a.csv: no such file", "TUNED is a.csv: no such file"),
+        ("fit a.csv", "path is model.json: it exists; --force", "--output is model.json: it exists; --force"),
         ("schedule transfer --plan=p.csv", "learning_rate[1] is -1: give more", "learning_rate[1] of --plan is -1: give more"),
     ],
 )
