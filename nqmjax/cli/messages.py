@@ -56,12 +56,14 @@ def _of_the_parser(error: CycloptsError, app: App, arguments: Sequence[str]) -> 
     """What is wrong with the words themselves: a command or an option that is unknown or missing, a word too many."""
     own, text = getattr(error, "msg", None), str(error)
     help_of = " ".join([app.name[0], *(error.command_chain or ()), "--help"])
+    word = (error.unused_tokens or [""])[0]
     if isinstance(error, UnknownCommandError) and error.app is not None:
-        return no_choice("the command", (error.unused_tokens or [""])[0], [name for name in error.app if name[0] != "-"])
+        commands = [name for name in error.app if name[0] != "-"]
+        return f"Unknown option: {word}. See {help_of}" if word.startswith("-") else no_choice("the command", word, commands)
     if isinstance(error, UnusedCliTokensError):
         places = [name for name in names_of(app, arguments) if _is_place(name)]
         room = f"besides options it takes {' and '.join(places)}" if places else "it takes options only"
-        return f"{(error.unused_tokens or [''])[0]!r} is one word too many: {room}, see {help_of}"
+        return f"{word!r} is one word too many: {room}, see {help_of}"
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         typed = error.keyword or next((token.keyword for token in reversed(error.argument.tokens) if token.keyword), None)
         near = re.search(r"instead of (\S+)\?$", text)

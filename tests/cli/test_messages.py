@@ -18,6 +18,9 @@ COMMANDS = (
     [
         ("scalling", f"the command is 'scalling': did you mean 'scaling'? choose from {COMMANDS}"),
         ("schedule compear", "the command is 'compear': did you mean 'compare'? choose from compare, optimize, transfer"),
+        ("--verbose scaling", "Unknown option: --verbose. See nqmjax --help"),
+        ("scaling -o x.csv", "the suffix of --output is '.csv': did you mean "),
+        ("pilot -o x.json", "the suffix of --output is '.json': did you mean '.nc'? choose from .nc, .csv, .png, .pdf, .svg"),
         ("scaling extra", "'extra' is one word too many: it takes options only, see nqmjax scaling --help"),
         (
             "transfer adamw runs.csv --to 10",
