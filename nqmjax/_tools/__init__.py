@@ -1,4 +1,4 @@
-"""Tools that know of no problem: checks of arguments, precision, progress, cores, tables, files, text, names loaded late."""
+"""Tools that know of no problem: checks of arguments, precision, progress, devices, tables, files, text, names loaded late."""
 
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from nqmjax._tools.compilation_cache import VARIABLE, cache_by_environment, forget, use_compilation_cache
     from nqmjax._tools.cores import on_all_cores
     from nqmjax._tools.csv_text import Rows
-    from nqmjax._tools.datasets import ENGINE, save_dataset
+    from nqmjax._tools.datasets import ENGINE, load_dataset, save_dataset
+    from nqmjax._tools.devices import FirstAlone, Workers, local_devices
     from nqmjax._tools.eigenvalues import ROUND_OFF, clear_round_off, logarithmic_bins
     from nqmjax._tools.numerals import parse_number
     from nqmjax._tools.precision import evaluate, own_arithmetic, precision
@@ -69,7 +70,8 @@ exports(
         "compilation_cache": ["VARIABLE", "cache_by_environment", "forget", "use_compilation_cache"],
         "cores": ["on_all_cores"],
         "csv_text": ["Rows"],
-        "datasets": ["ENGINE", "save_dataset"],
+        "datasets": ["ENGINE", "load_dataset", "save_dataset"],
+        "devices": ["FirstAlone", "Workers", "local_devices"],
         "eigenvalues": ["ROUND_OFF", "clear_round_off", "logarithmic_bins"],
         "numerals": ["parse_number"],
         "precision": ["evaluate", "own_arithmetic", "precision"],

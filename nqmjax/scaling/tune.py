@@ -14,14 +14,14 @@ import jax
 import numpy as np
 import xarray as xr
 
-from nqmjax._tools import check_loss, numeric, progress_bar, require
+from nqmjax._tools import check_loss, local_devices, numeric, progress_bar, require
 from nqmjax.dynamics import check_run
 from nqmjax.optimizers import LinearOptimizer, MeanFieldOptimizer, Optimizer, PeriodicOptimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling.race import race
 from nqmjax.scaling.search_space import Space, names_to_tune
 from nqmjax.scaling.tuned import tuned_table
-from nqmjax.sweeps import check_search, local_devices, search_lanes
+from nqmjax.sweeps import check_search, search_lanes
 from nqmjax.target import MAX_STEPS, Status, StepsToTarget
 
 SLACK = 2.0  # grid points with more than this many times the fewest steps known are not followed to the end
@@ -103,6 +103,8 @@ def tune(
             # Single batch sizes are repeated to as many as the grid has, so that the search is compiled once for both.
             shape, targets = (len(points), len(batches)), np.full(len(points), float(target))
             repeated, limits = (np.broadcast_to(values, shape) for values in (batch, np.minimum(limit, max_steps)))
+            if problem.follows_loss:  # each cell is a run of its own: repetitions end where they begin
+                limits = np.where(np.arange(len(batches)) < batch.shape[1], limits, 0)
             found = search_lanes(problem, space.optimizer(points), repeated, targets, limits, "first", dtype, bar, places)
             return StepsToTarget(*(values[:, : batch.shape[1]] for values in found))
 

@@ -17,11 +17,10 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax._tools import progress_bar, require, whole
+from nqmjax._tools import Workers, progress_bar, require, whole
 from nqmjax.optimizers import MeanFieldOptimizer
 from nqmjax.sweeps.cells import Grid
 from nqmjax.sweeps.cluster import cluster_for, on_cluster
-from nqmjax.sweeps.devices import Workers
 from nqmjax.sweeps.lanes import CHUNK as LANES
 from nqmjax.sweeps.store import Store, Writer, open_store, store_path, zarr_for
 from nqmjax.sweeps.store_spec import check_same

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from nqmjax._tools import check_target, progress_bar, require
+from nqmjax._tools import check_target, local_devices, progress_bar, require
 from nqmjax.dynamics import check_run
 from nqmjax.optimizers import Optimizer
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.sweeps.cells import VARIABLES, dims_of, grid_of
-from nqmjax.sweeps.devices import local_devices
 from nqmjax.sweeps.filling import fill_store
 from nqmjax.sweeps.labels import with_units
 from nqmjax.sweeps.lanes import check_search
