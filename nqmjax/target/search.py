@@ -124,7 +124,7 @@ def search(
         return mean_field_search(problem, optimizer, batch_size, target, max_steps)
     if problem.follows_loss:
         problem, optimizer, batch_size, target = jax.lax.stop_gradient((problem, optimizer, batch_size, target))
-        return loss_noise_search(problem, optimizer, batch_size, target, jnp.minimum(max_steps, MAX_STEPS), search)
+        return loss_noise_search(problem, optimizer, batch_size, target, jnp.minimum(max_steps, MAX_STEPS), search, outermost)
     integer = jax.dtypes.canonicalize_dtype(jnp.int64)
 
     def steps_of(problem: Any, lane: Any) -> StepsToTarget:
