@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import report, spent
+from common import report
 
 import nqmjax as nq
 from nqmjax.scaling import Observed
@@ -13,7 +13,7 @@ from nqmjax.scaling import Observed
 PUBLISHED = {"85M": 745, "151M": 955, "302M": 1394, "604M": 1888, "1.2B": 2533}
 """Critical batch sizes at 20% more examples by Zhang et al. 2024, of their curves by label."""
 
-SCATTER, DRAWS, DRAWS_OF_FITS = 0.03, 25, 1
+SCATTER, DRAWS = 0.03, 25
 BATCHES = 2.0 ** np.arange(2, 20)
 NEAR = 8.0
 """Factor beyond the points at which a prediction counts."""
@@ -31,10 +31,6 @@ def main() -> None:
     cases = [(name, exponent) for name in ("sgd", "momentum") for exponent in (0.8, 1.0, 1.2, 1.6)]
     rows = [row for case in cases[: 1 if options.quick else None] for row in quadratic(*case)]
     report("measured_quadratics", "the tuned curves themselves", rows, keep=not options.quick)
-    rows = [
-        recovery(exponent, seed) for exponent in (0.8, 1.0, 1.2, 1.6) for seed in range(1 if options.quick else DRAWS_OF_FITS)
-    ]
-    report("fitted_problems", "the power laws that were trained", rows, keep=not options.quick)
 
 
 def _pooled(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -57,7 +53,7 @@ def published(curve: Observed, optimizer: str) -> dict[str, Any]:
         known, asked = order[:count], order[count:]
         part = nq.anchored_curve((curve.batch_size[known], curve.steps[known]), optimizer)
         row |= {f"{name}: {key}": value for key, value in _judged(part, curve.batch_size[asked], curve.steps[asked]).items()}
-    _, problem = spent(lambda: nq.fit_problem(curve, optimizer))
+    problem = nq.fit_problem(curve, optimizer)
     table = problem.compare(curve.batch_size)
     row |= {"fitted problem: error": _size(np.log(table["problem"].values / curve.steps))}
     ends = critical.interval or (None, None)
@@ -83,27 +79,6 @@ def quadratic(name: str, exponent: float) -> list[dict[str, Any]]:
         row |= {"within 8 times: error": _size([one["error"] for one in judged])}
         rows.append(row | {"within 8 times: inside": float(np.mean([one["inside"] for one in judged]))})
     return rows
-
-
-def recovery(exponent: float, seed: int) -> dict[str, Any]:
-    """A power law from its tuned curve of SGD with scatter, and what its fit says of momentum, which was not run."""
-    problem, batches = nq.power_law(1_000_000, exponent).quantize(60), BATCHES[::2]
-    target, momentum = 0.05 * float(problem.initial_risk), nq.HeavyBall(0.1, 0.9)
-    exact = nq.tune(problem, nq.SGD(0.1), batches, target)
-    steps = exact.steps.values * np.exp(SCATTER * np.random.default_rng(seed).normal(size=batches.size))
-    seconds, fitted = spent(lambda: nq.fit_problem(Observed(batches, steps, exact.learning_rate.values), "sgd"))
-    curve = nq.tune(problem, momentum, batches, target, ("momentum",))
-    other = nq.tune(fitted.problem, momentum, batches, fitted.target, ("momentum",))
-    return {
-        "exponent": exponent,
-        "fitted": fitted.exponent.value,
-        "from": fitted.exponent.lower,
-        "to": fitted.exponent.upper,
-        "SGD: error": _size(np.log(fitted.curve(batches).steps.values / exact.steps.values)),
-        "momentum, not run: error": _size(np.log(other.steps.values / curve.steps.values)),
-        "its rates: error": _size(np.log(other.learning_rate.values / curve.learning_rate.values)),
-        "seconds of a core": seconds,
-    }
 
 
 def _judged(curve: Any, batches: np.ndarray, steps: np.ndarray) -> dict[str, float]:

@@ -38,13 +38,10 @@ def pytest_configure(config):
         jax.config.update(name, value)
 
 
-NOTEBOOKS = ("02_which_optimizer", "03_schedules", "04_budgets_and_regimes", "05_real_runs")
+NOTEBOOKS = ("02_which_optimizer", "03_schedules", "04_budgets_and_regimes", "05_real_runs", "07_four_runs_to_a_plan")
 LONG_ONES = (
     "figures/test_figures.py::test_paper_figures_are_computed_drawn_and_written",
-    *(
-        f"a_figure_and_a_table[{name}]"
-        for name in ("02_which_optimizer", "03_schedules", "04_budgets_and_regimes", "05_real_runs")
-    ),
+    *(f"a_figure_and_a_table[{name}]" for name in NOTEBOOKS),
 )
 """Tests that only the job `.ci/long` runs, with the long pages: the suite would take too long for every change."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nqmjax import _tools, figures
-from nqmjax._tools import check_choice, check_output, require, write_atomically
+from nqmjax._tools import COUNTED, check_choice, check_output, require, write_atomically
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -93,5 +93,5 @@ def write_first(write: Callable[[], None], report: str, *paths: Path) -> None:
 
 
 def watched() -> bool:
-    """Whether somebody looks at a terminal, so that a progress bar makes sense."""
-    return sys.stderr.isatty()
+    """Whether progress is told: on a terminal, or in lines."""
+    return sys.stderr.isatty() or COUNTED.get()

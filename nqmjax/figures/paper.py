@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
-from nqmjax._tools import check_choice
+from nqmjax._tools import check_choice, progress_bar
 from nqmjax.dynamics import risk, risk_curve, spectral_radius, stationary_risk
 from nqmjax.figures import gao, training
 from nqmjax.figures.curves import powers_figure, rates_figure, targets_figure
@@ -56,7 +55,7 @@ def find_figure(name: str) -> str:
         return letters.removeprefix("figure").removeprefix("fig")
 
     known = {plain(key): key for key in PAPER_FIGURES}
-    found = known.get(plain(name), plain(name))
+    found = known.get(plain(name), name)
     check_choice("figure", found, PAPER_FIGURES)
     return found
 
@@ -127,7 +126,7 @@ def targets_table(progress: bool = True) -> xr.Dataset:
     """Figure of section E.5: figure 3a for easier and harder targets."""
     targets = [1.0, 0.1, 0.01, 0.001]
     parts: list[xr.Dataset] = []
-    for target in tqdm(targets, desc="targets", disable=not progress, leave=False):
+    for target in progress_bar(targets, desc="figure", unit=" targets", delay=0, progress=progress):
         parts.append(scaling_curves(paper_problem(), paper_batch_sizes(), target, ["sgd", "heavy_ball"], progress=progress))
     return xr.concat(parts, "target", combine_attrs="override")
 
@@ -142,7 +141,7 @@ def schedules_table(progress: bool = True) -> xr.Dataset:
     constant = curves_table(["sgd"], progress)
     cells = list(itertools.product(constant.power.values.tolist(), constant.batch_size.values.tolist()))
     steps = []
-    for power, batch_size in tqdm(cells, desc="schedules", disable=not progress, leave=False):
+    for power, batch_size in progress_bar(cells, desc="figure", unit=" schedules", delay=0, progress=progress):
         optimizer = Preconditioned(SGD(0.1), power)
         found = steps_to_target_with_schedule(
             paper_problem(), optimizer, batch_size, 0.01, 10, max_learning_rate=paper_cap(power)
@@ -158,7 +157,7 @@ def schedules_table(progress: bool = True) -> xr.Dataset:
 def optimal_rates_table(progress: bool = True) -> xr.Dataset:
     """Figures 3c and 15: optimal plans of 50 pieces for batch sizes 2^4 .. 2^12, without a preconditioner."""
     batches, plans = 2.0 ** np.arange(4, 13), []
-    for batch_size in tqdm(batches, desc="schedules", disable=not progress, leave=False):
+    for batch_size in progress_bar(batches, desc="figure", unit=" schedules", delay=0, progress=progress):
         found = steps_to_target_with_schedule(
             paper_problem(), SGD(0.1), float(batch_size), 0.01, 50, max_learning_rate=paper_cap(0.0)
         )

@@ -13,9 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from tqdm import tqdm
 
-from nqmjax._tools import require, scalar
+from nqmjax._tools import progress_bar, require, scalar
 from nqmjax.runs.laws import law_inputs
 from nqmjax.runs.limits import MOST_STEPS, SPENT, Limits, check_limits
 from nqmjax.runs.predict import RunModel, check_model, mean_log_losses, predict
@@ -100,7 +99,7 @@ def plan(
     jobs = [limits, *(_relaxed(limits, [name], 2.0) for name in used)]
     multiples = [_relaxed(limits, [name for name in used if name != "memory"], factor) for factor in FRONTIER]
     feasible = [one for one in [*jobs, *multiples] if _most_steps(model, one, *space.grid(one)).max() >= 1]
-    bar = tqdm(feasible, desc="planning", unit=" plans", delay=2, disable=not progress, leave=False)
+    bar = progress_bar(feasible, desc="planning", unit=" plans", progress=progress)
     found = {id(one): _search(model, one, space, schedule) for one in bar}
     best, *relaxed = (found[id(one)] for one in jobs)
     drawn = {factor: (one, found[id(one)]) for factor, one in zip(FRONTIER, multiples, strict=True) if id(one) in found}

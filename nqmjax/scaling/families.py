@@ -7,6 +7,7 @@ as they are counted.
 """
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from nqmjax.scaling.search_space import TUNABLE
 from nqmjax.scaling.tune import tune
 
 DIM, BINS = 1_000_000, 40
-EXPONENTS = (0.6, 0.8, 1.0, 1.25, 1.6, 2.1)
+EXPONENTS = (0.6, 0.7, 0.8, 1.0, 1.25, 1.6, 2.1)
 """Exponents whose bends are computed; between them bends are interpolated."""
 
 NOISE = 16.0
@@ -68,7 +69,7 @@ class Family:
 
 def template_of(optimizer: str, momentum: float) -> LinearOptimizer:
     """The linear optimizer that stands for one of these habits; for Adam and its kin SGD in the coordinates that they make."""
-    known = {"heavyball": HeavyBall(0.1, momentum), "nesterov": Nesterov(0.1, momentum), "qhm": QHM(0.1, momentum, 0.7)}
+    known = {"heavy_ball": HeavyBall(0.1, momentum), "nesterov": Nesterov(0.1, momentum), "qhm": QHM(0.1, momentum, 0.7)}
     return known.get(optimizer, SGD(0.1))
 
 
@@ -84,9 +85,7 @@ def tuned(problem: NoisyQuadratic, template: LinearOptimizer, batch_size: Any, t
 
 def member(template: LinearOptimizer, exponent: float, fewest: float, close: float = CLOSE) -> Member | None:
     """The power law of this exponent whose tuned curve has these fewest updates, if there is one; its initial loss is 1."""
-    law = power_law(DIM, exponent).quantize(BINS)
-    risk = float(law.initial_risk)
-    problem = dataclasses.replace(law, noise=NOISE * law.noise / risk, initial=law.initial / risk)
+    problem = _law(exponent)
     target = _target(problem, template, fewest, close)
     if target is None:
         return None
@@ -95,6 +94,14 @@ def member(template: LinearOptimizer, exponent: float, fewest: float, close: flo
     log_batch, log_steps = np.log(GRID[known]), np.log(steps[known])
     knee = np.exp(log_batch[0] + log_steps[0] - log_steps[-1])
     return Member(problem, target, steps[-1], knee, CubicSpline(log_batch - np.log(knee), log_steps - log_steps[-1]))
+
+
+@functools.lru_cache(maxsize=64)
+def _law(exponent: float) -> NoisyQuadratic:
+    """The power law of this exponent, with an initial loss of 1."""
+    law = power_law(DIM, exponent).quantize(BINS)
+    risk = float(law.initial_risk)
+    return dataclasses.replace(law, noise=NOISE * law.noise / risk, initial=law.initial / risk)
 
 
 def _target(problem: NoisyQuadratic, template: LinearOptimizer, fewest: float, close: float) -> float | None:

@@ -39,9 +39,9 @@ class FittedProblem:
     """What `fit_problem` finds; `print` says it in words.
 
     `problem` is in the units of the runs: examples, updates and, where `rates_known`, learning rates of `optimizer`; its
-    initial loss is 1, and `target` the share of it that the runs' target is. `exponent` and `noise_scale` (the ratio of noise
-    to curvature, in initial losses) are an `Estimate` each. `law` is the anchored curve through the same runs, `remarks` what
-    is to be said.
+    initial loss is 1, and `target` the share of it that the runs' target is. `exponent` and `knee` (the batch size where
+    perfect scaling would take the fewest updates) are an `Estimate` each. `law` is the anchored curve through the same runs,
+    `remarks` what is to be said.
     """
 
     problem: NoisyQuadratic

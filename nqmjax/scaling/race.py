@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import xarray as xr
-from tqdm import tqdm
 
-from nqmjax._tools import evaluate
+from nqmjax._tools import evaluate, progress_bar
 from nqmjax.optimizers import MeanFieldOptimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling.tuned import tuned_table
@@ -66,7 +65,7 @@ def race(
     winners: dict[float, Winner] = {}
     before: tuple[float, Winner] | None = None
     sizes = sorted(set(batches.tolist()), reverse=True)
-    with tqdm(total=len(sizes), desc="tune", unit=" batch sizes", delay=2, disable=not progress, leave=False) as bar:
+    with progress_bar(total=len(sizes), desc="tune", unit=" batch sizes", progress=progress) as bar:
         for batch in sizes:
             runs = functools.partial(track, batch=batch)
             found = _first_race(runs, scale * RATES, max_steps, batch, before)

@@ -8,11 +8,10 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from nqmjax._tools import check_steps, precision, require
+from nqmjax._tools import FirstAlone, Workers, check_steps, precision, require
 from nqmjax.dynamics import check_precision
 from nqmjax.optimizers import Optimizer
 from nqmjax.problem import NoisyQuadratic
-from nqmjax.sweeps.devices import FirstAlone, Workers
 from nqmjax.target import MAX_STEPS, StepsToTarget, check_rule, search
 
 CHUNK = 64
