@@ -72,7 +72,7 @@ TEN, LINEAR = tuple((2 ** np.arange(1, 11)).tolist()), ("sgd", "heavy_ball")
 CASES = {
     "regression": Case(regression, 6, None, TEN, LINEAR),
     "mlp": Case(lambda: (mlp(), 0.1), 3, 2000, TEN, LINEAR),
-    "tanh": Case(lambda: (mlp((32,), split=digits(7)), 0.2)),
+    "tanh": Case(lambda: (mlp((32,), split=digits(7)), 0.2), 4),
     "relu": Case(lambda: (mlp((32, 32), "relu", split=digits(7)), 0.2)),
     "gelu": Case(lambda: (mlp((24, 24, 24), "gelu", split=digits(7)), 0.2)),
     "square": Case(lambda: (mlp((32,), "relu", "squared_error", split=digits(7)), 0.2)),
