@@ -62,7 +62,7 @@ app = App(
 
 COMMANDS = {
     "scaling": "Tuned updates to a target loss against batch size, for several optimizers.",
-    "figure": "A figure of Zhang et al. 2019 or another paper, computed exactly.",
+    "figure": "A figure of Zhang et al. 2019 or another paper, computed exactly or from training runs.",
     "sweep": "Exact updates to a target loss over a grid of hyperparameters and batch sizes.",
     "store check": "Whether every file of a store of a sweep is whole.",
     "store best": "The best settings in a store of a sweep, which may still be growing.",

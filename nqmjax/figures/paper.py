@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from nqmjax._tools import check_choice, progress_bar
 from nqmjax.dynamics import risk, risk_curve, spectral_radius, stationary_risk
-from nqmjax.figures import gao
+from nqmjax.figures import gao, training
 from nqmjax.figures.curves import powers_figure, rates_figure, targets_figure
 from nqmjax.figures.risks import decay_figure, effective_rate_figure, momentum_figure
 from nqmjax.figures.schedules import budget_figure, final_rates_figure, optimal_rates_figure
@@ -187,6 +187,53 @@ def regimes_table(progress: bool = True) -> xr.Dataset:
 
 _MOMENTUM, _AVERAGE = functools.partial(curves_table, ["sgd", "heavy_ball"]), functools.partial(curves_table, ["sgd", "ema"])
 
+_TO_TARGET = training.trained("to_target", "SGD, heavy ball, Nesterov (momentum 0.9), Adam, EMA of SGD (decay 0.99, or said)")
+_HARDEST, _HELD_OUT = "training loss 0.2", "held out accuracy 0.88"
+_LOSSES = [f"training loss {value:g}" for value in (0.5, 0.4, 0.3, 0.2)]
+_BUDGETED = "heavy ball, momentum 0.9, rates halved ten times in the second half"
+_METHODS = ["sgd", "heavy_ball", "nesterov", "adam"]
+
+TRAINED: Mapping[str, PaperFigure] = MappingProxyType(
+    {
+        "5": PaperFigure(
+            "training runs: updates to target against batch size, four optimizers",
+            _TO_TARGET,
+            training.reached_figure(_METHODS, [_HARDEST, _HELD_OUT]),
+        ),
+        "6": PaperFigure(
+            "training runs: updates to target against batch size, SGD with and without EMA",
+            _TO_TARGET,
+            training.reached_figure(["sgd", "ema", "SGD + EMA, decay 0.9"], [_HARDEST, _HELD_OUT]),
+        ),
+        "7": PaperFigure(
+            "training runs: tuned learning rates against batch size, SGD and momentum",
+            _TO_TARGET,
+            training.best_rates_figure(["sgd", "heavy_ball", "nesterov"], [_HARDEST, _HELD_OUT]),
+        ),
+        "8": PaperFigure(
+            "training runs: updates to four training losses against batch size",
+            _TO_TARGET,
+            training.reached_figure(_METHODS, _LOSSES),
+        ),
+        "smith-1": PaperFigure(
+            "training runs: accuracy, loss and rate at a constant number of epochs (Smith et al. 2020)",
+            training.trained("constant_epochs", f"SGD; {_BUDGETED}"),
+            training.regimes_figure,
+        ),
+        "smith-table-1": PaperFigure(
+            "training runs: accuracy, loss and rate at a constant number of updates (Smith et al. 2020)",
+            training.trained("constant_updates", _BUDGETED),
+            training.updates_figure,
+        ),
+        "smith-2": PaperFigure(
+            "training runs: best rates for accuracy and for the loss by epochs (Smith et al. 2020)",
+            training.trained("epoch_budgets", _BUDGETED),
+            training.temperature_figure,
+        ),
+    }
+)
+"""Figures of training runs, whose tables come with the package."""
+
 PAPER_FIGURES: Mapping[str, PaperFigure] = MappingProxyType(
     {
         "1": PaperFigure("loss of single directions with and without learning-rate decay", decay_table, decay_figure),
@@ -216,5 +263,6 @@ PAPER_FIGURES: Mapping[str, PaperFigure] = MappingProxyType(
             "losses by epoch, one rate and linear rule (Gao & Zhong 2020)", gao.epochs_table, gao.losses_figure
         ),
     }
+    | TRAINED
 )
 """The figures by their names in the papers; "E.3" and "E.5" are those of appendix sections, "gao-3" is of another paper."""
