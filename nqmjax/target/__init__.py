@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from nqmjax._tools import exports
 
 if TYPE_CHECKING:
+    from nqmjax.target.compiled import jit_searches
     from nqmjax.target.mean_field import check_rule, first_of_many
     from nqmjax.target.search import search, steps_to_target
     from nqmjax.target.table import MAX_STEPS, Status, StepsToTarget
@@ -31,6 +32,7 @@ exports(
         "table": ["StepsToTarget", "Status"],
     },
     internal={
+        "compiled": ["jit_searches"],
         "mean_field": ["check_rule", "first_of_many"],
         "search": ["search"],
         "table": ["MAX_STEPS"],

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from nqmjax.dynamics import Model, Position, Span, floor_log2, for_ever, look_ahead, settle, start_position
-from nqmjax.target.swings import POINTS, Swings, scan
+from nqmjax.target.swings import POINTS, Stride, Swings, scan
 from nqmjax.target.table import (
     FOREVER,
     GROWTH,
@@ -159,8 +159,10 @@ class _Question(NamedTuple):
         length = self.powers[level]
         most = jnp.where(walk.safe <= walk.time, jnp.minimum(room // length, POINTS), 0).astype(jnp.int32)
         floor = self.target + rounding(self.target) - walk.here.noise / self.batch_size[walk.current]
-        span = self.table.span(level)
-        found = scan(self.model, self.swings, span, walk.here, length.astype(self.target.dtype), floor, most)
+        spans = self.table.spans
+        increment, margin = (jax.lax.dynamic_index_in_dim(x, level, keepdims=False) for x in (spans.increment, spans.margin))
+        stride = Stride(level, length.astype(floor.dtype), increment, margin)
+        found = scan(self.model, self.swings, stride, walk.here, floor, most)
         longer = (found.good == most) & (found.slack > 0)
         shorter = jnp.where(found.good == 0, 2, jnp.where(found.good < most, 1, 0))
         stride = walk.stride._replace(level=jnp.maximum(level + longer - shorter, 0).astype(jnp.int32))
