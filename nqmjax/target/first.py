@@ -26,6 +26,9 @@ from nqmjax.target.table import (
 FAILS = 3
 """Hops that fail before strides are scanned."""
 
+ENOUGH = 5
+"""Doublings of a stride from which on a look that is as long would be cheaper than a scan."""
+
 LEVELS = 31
 """Doublings of the longest search, 2^31 updates."""
 
@@ -101,7 +104,8 @@ class _Look(NamedTuple):
     end: Position
     single: jax.Array  # whether it is a single update
     met: jax.Array  # whether the batch size at hand meets the target at its end
-    hop: jax.Array  # whether nothing is missed by going there
+    clear: jax.Array  # whether the look proves that nothing is missed by going there
+    hop: jax.Array  # whether nothing is
 
 
 class _Question(NamedTuple):
@@ -139,19 +143,23 @@ class _Question(NamedTuple):
     def step(self, walk: _Walk) -> _Walk:
         """Look ahead, write down what is seen, and choose how far to look next."""
         if self.swings is None:
-            look = self.look(walk, walk.stride.level)
+            look = self.look(walk)
             further = self.account(walk, look)
             return further._replace(stride=self.next_hop(walk, look, further))
         scanning = walk.stride.fails >= FAILS
-        safe, stride = jax.lax.cond(scanning & (walk.safe <= walk.time), self.scan, lambda walk: (walk.safe, walk.stride), walk)
-        walk = walk._replace(safe=safe, stride=stride)
-        level = jnp.minimum(jnp.where(safe > walk.time, floor_log2(safe - walk.time), stride.level), self.longest(walk))
-        look = self.look(walk, level)
+        scan, skip = self.scan, lambda walk: (walk.safe, walk.stride)
+        safe, stride = jax.lax.cond(scanning & (walk.safe <= walk.time), scan, skip, walk)
+        ahead = floor_log2(safe - walk.time)
+        level = jnp.minimum(jnp.where(safe > walk.time, ahead, stride.level), self.longest(walk))
+        walk = walk._replace(safe=safe, stride=stride._replace(level=level))
+        look = self.look(walk)
         further = self.account(walk, look)
-        usual, next_batch = self.next_hop(walk, look, further), further.current > walk.current
-        scanned = stride._replace(streak=jnp.zeros_like(usual.streak))
-        stride = jax.tree.map(functools.partial(jnp.where, scanning & ~next_batch), scanned, usual)
-        return further._replace(stride=stride)
+        # Where a look proves by itself about as much as a scan, looks are enough.
+        enough = scanning & look.clear & (level >= stride.level + ENOUGH)
+        hop = self.next_hop(walk, look, further)
+        hop = hop._replace(fails=jnp.where(enough, 0, hop.fails))
+        on = scanning & ~enough & (stride.fails >= FAILS) & (further.current == walk.current)
+        return further._replace(stride=jax.tree.map(functools.partial(jnp.where, on), stride, hop))
 
     def scan(self, walk: _Walk) -> tuple[jax.Array, _Stride]:
         room = self.largest(walk.limits, walk.current) - walk.time
@@ -165,19 +173,21 @@ class _Question(NamedTuple):
         found = scan(self.model, self.swings, stride, walk.here, floor, most)
         longer = (found.good == most) & (found.slack > 0)
         shorter = jnp.where(found.good == 0, 2, jnp.where(found.good < most, 1, 0))
-        stride = walk.stride._replace(level=jnp.maximum(level + longer - shorter, 0).astype(jnp.int32))
+        level = jnp.maximum(level + longer - shorter, 0).astype(jnp.int32)
+        fails = jnp.where(found.good > 0, FAILS + 1, walk.stride.fails - 1)
+        stride = walk.stride._replace(level=level, fails=fails)
         return walk.time + found.good * length, stride
 
-    def look(self, walk: _Walk, level: jax.Array) -> _Look:
+    def look(self, walk: _Walk) -> _Look:
         """Whether the target can be met before the end of the next hop, by the batch size at hand."""
-        ahead = look_ahead(self.model, self.table.span(level), walk.here)
-        batch, single = self.batch_size[walk.current], level == 0
+        ahead = look_ahead(self.model, self.table.span(walk.stride.level), walk.here)
+        batch, single = self.batch_size[walk.current], walk.stride.level == 0
         risk, risk_at_end = (at.bias + at.noise / batch for at in (walk.here, ahead.end))
         met = risk_at_end <= self.target
         clear = (ahead.lower + walk.here.noise / batch > self.target - rounding(self.target)) & ~met
         tame = risk_at_end < jnp.minimum(GROWTH * jnp.maximum(self.target, risk), huge(self.model))
-        time = walk.time + self.powers[level]
-        return _Look(time, ahead.end, single, met, single | (clear & tame) | (time <= walk.safe))
+        time, clear = walk.time + self.powers[walk.stride.level], clear & tame
+        return _Look(time, ahead.end, single, met, clear, single | clear | (time <= walk.safe))
 
     def account(self, walk: _Walk, look: _Look) -> _Walk:
         """Go there if nothing is missed; each batch size that meets the target there has its answer, or a limit."""
