@@ -24,7 +24,7 @@ from nqmjax.target.table import (
 )
 
 FAILS = 3
-"""Hops that fail before strides are scanned."""
+"""Hops that fail before strides are scanned; one more makes up for a scan that shows nothing."""
 
 ENOUGH = 5
 """Doublings of a stride from which on a look that is as long would be cheaper than a scan."""
@@ -78,7 +78,7 @@ class _Stride(NamedTuple):
     streak: jax.Array  # hops of this length in a row
     patience: jax.Array  # how many make the next one longer
     smooth: jax.Array  # whether the last hop that failed met the target at its end
-    fails: jax.Array  # hops that failed, for the batch size at hand
+    fails: jax.Array  # hops that failed, for the batch size at hand; from `FAILS` on `level` is that of strides to scan
 
 
 class _Walk(NamedTuple):
@@ -162,10 +162,12 @@ class _Question(NamedTuple):
         return further._replace(stride=jax.tree.map(functools.partial(jnp.where, on), stride, hop))
 
     def scan(self, walk: _Walk) -> tuple[jax.Array, _Stride]:
+        """A time up to which strides show that the target is not met, and how long to make them next."""
+        wanted = (walk.stride.fails >= FAILS) & (walk.safe <= walk.time)
         room = self.largest(walk.limits, walk.current) - walk.time
         level = jnp.clip(floor_log2(room) - 2, 0, jnp.minimum(walk.stride.level, self.table.top))
         length = self.powers[level]
-        most = jnp.where(walk.safe <= walk.time, jnp.minimum(room // length, POINTS), 0).astype(jnp.int32)
+        most = jnp.where(wanted, jnp.minimum(room // length, POINTS), 0).astype(jnp.int32)
         floor = self.target + rounding(self.target) - walk.here.noise / self.batch_size[walk.current]
         spans = self.table.spans
         increment, margin = (jax.lax.dynamic_index_in_dim(x, level, keepdims=False) for x in (spans.increment, spans.margin))
