@@ -24,7 +24,10 @@ from nqmjax.target.table import (
 )
 
 FAILS = 3
-"""Hops that fail before strides are scanned; one more makes up for a scan that shows nothing."""
+"""Hops that fail before strides are scanned."""
+
+SCANS, RETRY = 3, 12
+"""Scans in a row that show nothing before hops go on alone, and how many more of those have to fail then."""
 
 ENOUGH = 5
 """Doublings of a stride from which on a look that is as long would be cheaper than a scan."""
@@ -175,9 +178,11 @@ class _Question(NamedTuple):
         found = scan(self.model, self.swings, stride, walk.here, floor, most)
         longer = (found.good == most) & (found.slack > 0)
         shorter = jnp.where(found.good == 0, 2, jnp.where(found.good < most, 1, 0))
-        level = jnp.maximum(level + longer - shorter, 0).astype(jnp.int32)
-        fails = jnp.where(found.good > 0, FAILS + 1, walk.stride.fails - 1)
-        stride = walk.stride._replace(level=level, fails=fails)
+        fails = jnp.where(found.good > 0, FAILS, walk.stride.fails + 1)
+        given_up = fails >= FAILS + SCANS
+        level = jnp.where(given_up, walk.stride.level + 2 * (SCANS - 1), jnp.maximum(level + longer - shorter, 0))
+        fails = jnp.where(given_up, -RETRY, fails)
+        stride = walk.stride._replace(level=level.astype(jnp.int32), fails=fails)
         return walk.time + found.good * length, stride
 
     def look(self, walk: _Walk) -> _Look:
