@@ -166,6 +166,7 @@ class _Question(NamedTuple):
 
     def scan(self, walk: _Walk) -> tuple[jax.Array, _Stride]:
         """A time up to which strides show that the target is not met, and how long to make them next."""
+        assert self.swings is not None
         wanted = (walk.stride.fails >= FAILS) & (walk.safe <= walk.time)
         room = self.largest(walk.limits, walk.current) - walk.time
         level = jnp.clip(floor_log2(room) - 2, 0, jnp.minimum(walk.stride.level, self.table.top))
