@@ -8,9 +8,10 @@ import numpy as np
 from common import report, timed
 
 import nqmjax as nq
+from nqmjax.runs.law_predictions import sum_error
 from nqmjax.runs.laws.base import law_inputs, scale_of
 from nqmjax.runs.laws.catalogue import CANDIDATES, LAWS
-from nqmjax.runs.one_law import fit_law, sum_error
+from nqmjax.runs.one_law import fit_law
 from nqmjax.runs.predict import mean_log_losses
 
 MADE = 48

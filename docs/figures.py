@@ -29,6 +29,7 @@ COMMANDS = {
     "budget": ("nqmjax-budget", "budget --epochs 40 --dataset-size 50000"),
     "measure": ("nqmjax-measure", "measure"),
     "forecasts": ("model-curves", "fit runs.csv"),
+    "real_training": ("figure-5", "figure 5"),
 }
 """Of each figure, the file that a command writes, and the command."""
 

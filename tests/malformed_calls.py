@@ -505,6 +505,14 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
         }
         | DEVICES,
     ),
+    "scaling.curves_of_several": (
+        lambda **values: nq.scaling.curves_of_several(**values, optimizers=["sgd"], progress=False),
+        {"problems": ({"one": PROBLEM}, [*THING, {}, PROBLEM, {"a/b": PROBLEM}, {3: PROBLEM}, {"one": 3}])}
+        | {"store": ("curves", [None, 3, "zero\0byte", "x" * 5000])}
+        | BATCH
+        | {"target": (0.1, POSITIVE), "powers": ([0.0], [["a"], [2.0], [], 3])}
+        | DTYPE,
+    ),
     "scaling.recipes": (
         nq.scaling.recipes,
         {

@@ -17,7 +17,6 @@ TEXTS = {str(path.relative_to(DOCS)): path.read_text(encoding="utf-8") for path 
 
 
 LONG = {
-    "conventions.md",
     "optimizers.md",
     *(f"questions/{name}.md" for name in ("adam", "adamw_batch", "large_batch_gradients", "layer_rates", "loss_noise")),
     *(f"questions/{name}.md" for name in ("measure", "pilot")),

@@ -1,4 +1,4 @@
-"""Tools that know of no problem: checks of arguments, precision, cores, tables, files, text, names loaded late."""
+"""Tools that know of no problem: checks of arguments, precision, progress, devices, tables, files, text, names loaded late."""
 
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         check_values,
         is_traced,
         labels,
+        no_choice,
         numeric,
         require,
         scalar,
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from nqmjax._tools.compilation_cache import VARIABLE, cache_by_environment, forget, use_compilation_cache
     from nqmjax._tools.cores import on_all_cores
     from nqmjax._tools.csv_text import Rows
-    from nqmjax._tools.datasets import ENGINE, save_dataset
+    from nqmjax._tools.datasets import ENGINE, load_dataset, save_dataset
+    from nqmjax._tools.devices import FirstAlone, Workers, local_devices
     from nqmjax._tools.eigenvalues import ROUND_OFF, clear_round_off, logarithmic_bins
     from nqmjax._tools.numerals import parse_number
     from nqmjax._tools.precision import evaluate, own_arithmetic, precision
+    from nqmjax._tools.progress import COUNTED, at_work, progress_bar
     from nqmjax._tools.tables import (
         TEXT,
         Columns,
@@ -57,6 +60,7 @@ exports(
             "check_values",
             "is_traced",
             "labels",
+            "no_choice",
             "numeric",
             "require",
             "scalar",
@@ -66,10 +70,12 @@ exports(
         "compilation_cache": ["VARIABLE", "cache_by_environment", "forget", "use_compilation_cache"],
         "cores": ["on_all_cores"],
         "csv_text": ["Rows"],
-        "datasets": ["ENGINE", "save_dataset"],
+        "datasets": ["ENGINE", "load_dataset", "save_dataset"],
+        "devices": ["FirstAlone", "Workers", "local_devices"],
         "eigenvalues": ["ROUND_OFF", "clear_round_off", "logarithmic_bins"],
         "numerals": ["parse_number"],
         "precision": ["evaluate", "own_arithmetic", "precision"],
+        "progress": ["COUNTED", "at_work", "progress_bar"],
         "tables": [
             "Columns",
             "TEXT",

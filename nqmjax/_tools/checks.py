@@ -3,7 +3,7 @@
 import difflib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,9 +75,18 @@ def check_choice(argument: str, value: str, choices: Iterable[str]) -> None:
     """Raise unless `value` is one of `choices`; the message names the nearest one."""
     choices = list(choices)
     if not isinstance(value, str) or value not in choices:
-        near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"{argument} is {shown(value)}: {hint}choose from {', '.join(choices)}")
+        raise ValueError(no_choice(argument, value, choices))
+
+
+def no_choice(argument: str, value: Any, choices: Sequence[str]) -> str:
+    """The message about a value that is none of `choices`.
+
+    >>> no_choice("optimizer", "sdg", ["sgd", "adam"])
+    "optimizer is 'sdg': did you mean 'sgd'? choose from sgd, adam"
+    """
+    near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{argument} is {shown(value)}: {hint}choose from {', '.join(choices)}"
 
 
 def check_batch_size(batch_size: Any) -> None:

@@ -6,7 +6,6 @@ So help, and most messages about bad input, come at once.
 
 import _thread
 import contextlib
-import itertools
 import os
 import sys
 import threading
@@ -17,8 +16,8 @@ from typing import Any
 from cyclopts import App, CycloptsError
 
 from nqmjax import __version__
-from nqmjax._tools import cache_by_environment, forget
-from nqmjax.cli.messages import message_of
+from nqmjax._tools import at_work, cache_by_environment, forget
+from nqmjax.cli.messages import message_of, names_of
 from nqmjax.cli.reports import set_command
 
 EPILOGUE = """\
@@ -63,7 +62,7 @@ app = App(
 
 COMMANDS = {
     "scaling": "Tuned updates to a target loss against batch size, for several optimizers.",
-    "figure": "A figure of Zhang et al. 2019 or another paper, computed exactly.",
+    "figure": "A figure of Zhang et al. 2019 or another paper, computed exactly or from training runs.",
     "sweep": "Exact updates to a target loss over a grid of hyperparameters and batch sizes.",
     "store check": "Whether every file of a store of a sweep is whole.",
     "store best": "The best settings in a store of a sweep, which may still be growing.",
@@ -111,9 +110,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         set_command(typed)
         _describe(words)
-        with _messages_for_people():
+        with _messages_for_people(), at_work(sys.stderr) if arguments is None else contextlib.nullcontext():
             app(words, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value")
             sys.stdout.flush()
+            if list(words) != list(typed):
+                _note(ONE_RUN)
     except (CycloptsError, ValueError) as error:
         return _fail(2, message_of(error, app, words))
     except BrokenPipeError:  # whoever read the output has seen enough
@@ -137,17 +138,21 @@ def _choose_cache(words: Sequence[str]) -> None:
         print(f"nqmjax: note: compiled programs are not kept, {why}", file=sys.stderr)
 
 
+RECIPE = {"--batch-size", "--learning-rate", "--steps"}
+"""A recipe that says nothing of what was measured."""
+ONE_RUN = "without tuned runs or a noise scale this is nqmjax schedule transfer, the answer of a noisy quadratic"
+
+
 def _as_before(words: Sequence[str]) -> Sequence[str]:
-    """`transfer` without a table of runs and without a noise scale is `schedule transfer`, which once had its name."""
-    measured = ("--noise-scale", "--critical-batch-size", "--help", "-h")
-    names = [
-        word
-        for before, word in itertools.pairwise(words)
-        if before not in ("--plan", "--spectrum", "--problem", "--output", "-o")
-    ]
-    tables = [word for word in names if word.lower().endswith((".csv", ".tsv", ".txt")) and not word.startswith("-")]
-    here = bool(tables) or any(word.split("=")[0] in measured for word in names)
-    return words if here or list(words[:1]) != ["transfer"] else ["schedule", *words]
+    """`transfer` of a recipe, without what was measured, is `schedule transfer`, which once had its name."""
+    if list(words[:1]) != ["transfer"]:
+        return words
+    typed = {word.split("=")[0] for word in words if word.startswith("-")} - {"--help", "-h"}
+    here, there = ({*names_of(app, chain)} for chain in (["transfer"], ["schedule", "transfer"]))
+    measured = bool(typed & here - there) or (len(words) > 1 and not words[1].startswith("-"))
+    if measured or not (typed & there - here or typed >= RECIPE):
+        return words
+    return ["schedule", *words]
 
 
 def _describe(words: Sequence[str]) -> None:

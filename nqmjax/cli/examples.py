@@ -146,6 +146,10 @@ def example(name: str | None, force: bool) -> None:
         return
     check_choice("name", name, [*EXAMPLES, "all"])
     chosen = EXAMPLES.values() if name == "all" else [EXAMPLES[name]]
+    there = [one.file for one in chosen if Path(one.file).is_file()]
+    which = "is" if len(there) == 1 else "are"
+    if there and not force:
+        raise ValueError(f"{', '.join(there)} {which} there already: give --force to replace what is there")
     for one in chosen:
         check_output(one.file, force)
     for one in chosen:

@@ -39,9 +39,10 @@ def network_of(model: str | None) -> tuple:
     """What a user's function returns, with None for a loss that has no name; None names the network that is built in."""
     made = measure.small_network() if model is None else call_named("model", model)
     several = isinstance(made, tuple | list)
-    found = f"{len(made)} things" if several else type(made).__name__
+    found = f"{len(made)} things" if several else f"of type {type(made).__name__}"
     remedy = "return (loss, params, data) or (apply, params, data, the name of a loss)"
-    require(several and len(made) in (3, 4), f"the result of model {model}", found, remedy)
+    require(several and len(made) in (3, 4), f"what --model {model} returns", found, remedy)
+    require(callable(made[0]), f"what --model {model} returns first", f"of type {type(made[0]).__name__}", remedy)
     return (*made, None) if len(made) == 3 else tuple(made)
 
 

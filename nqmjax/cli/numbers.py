@@ -23,7 +23,8 @@ def parse_numbers(argument: str, words: Iterable[str]) -> np.ndarray:
     """
     words = list(words)
     for word in words:
-        _check_thousands(argument, word.strip())
+        for part in re.split(r"\.\.|:", word):
+            _check_thousands(argument, part.strip())
     items = [item.strip() for word in words for item in word.split(",") if item.strip()]
     require(bool(items), argument, "empty", "give numbers, for example 4,16 or 2^2..2^20")
     numbers = [_range(argument, item) if ".." in item else [parse_number(argument, item)] for item in items]

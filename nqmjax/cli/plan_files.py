@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nqmjax import figures, optimizers, schedules
 from nqmjax._tools import check_choice, write_atomically
 from nqmjax.cli import reports
-from nqmjax.cli.outputs import IMAGES, beside, check_outputs, write_first
+from nqmjax.cli.outputs import IMAGES, beside, check_outputs, unused, write_first
 from nqmjax.cli.reports import COMMAND, wrap
 
 if TYPE_CHECKING:
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from nqmjax.schedules import Plan
 
 
-def plan_outputs(output: Path, force: bool, *sources: Path | None) -> tuple[Path, Path]:
-    """The names of a plan and of its figure, whichever of them `output` names; both checked."""
+def plan_outputs(output: Path | None, default: str, force: bool, *sources: Path | None) -> tuple[Path, Path]:
+    """The names of a plan and of its figure, whichever of them `output` names, or `default`; both checked."""
+    output = output or Path(f"{unused(default, force, '.csv', '.png')}.csv")
     kind = output.suffix.lower()
     check_choice("the suffix of output", kind, [".csv", ".json", *IMAGES])
     image, plan = beside(output, ".csv" if kind in IMAGES else kind)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nqmjax._tools import check_choice, numeric, parse_number, require
+from nqmjax._tools import check_choice, input_file, numeric, parse_number, require
 from nqmjax.cli.numbers import parse_numbers
 from nqmjax.nonlinear import TEMPLATES, preconditioned
 from nqmjax.optimizers import Averaged, LinearOptimizer, Optimizer, hyperparameters
@@ -39,7 +39,7 @@ def read_spec(path: Path) -> Spec:
     Raises:
       ValueError: the file is missing or no TOML, a key is unknown or missing, or a value is not what the key wants.
     """
-    require(path.is_file(), "path", path, "there is no such file")
+    path = input_file(path, ".toml")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         check_keys("the file", table, ["problem", "optimizer", *QUESTION], ["problem", "optimizer", "batch_size", "target"])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nqmjax.dynamics.doubling import risk, stationary_risk
     from nqmjax.dynamics.intervals import Position, Span, floor_log2, look_ahead, start_position
     from nqmjax.dynamics.loss_noise import noise_edge
-    from nqmjax.dynamics.matrices import apply, dot, plus_unit, quadratic, sandwich, square, squared_size, transpose
+    from nqmjax.dynamics.matrices import act, apply, dot, plus_unit, quadratic, sandwich, square, squared_size, transpose
     from nqmjax.dynamics.mean_field import Walk, advance, begin, excess_of_groups, follow, map_runs
     from nqmjax.dynamics.model import Model, build_model, in_one_precision, start_state, times, without_idle_directions
     from nqmjax.dynamics.moments import Moments, loss, second_moments, update_moments
@@ -55,7 +55,7 @@ exports(
             "transform",
         ],
         "intervals": ["Position", "Span", "floor_log2", "look_ahead", "start_position"],
-        "matrices": ["apply", "dot", "plus_unit", "quadratic", "sandwich", "square", "squared_size", "transpose"],
+        "matrices": ["act", "apply", "dot", "plus_unit", "quadratic", "sandwich", "square", "squared_size", "transpose"],
         "mean_field": ["Walk", "advance", "begin", "excess_of_groups", "follow", "map_runs"],
         "model": ["Model", "build_model", "in_one_precision", "start_state", "times", "without_idle_directions"],
         "moments": ["Moments", "loss", "second_moments", "update_moments"],

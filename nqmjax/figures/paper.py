@@ -9,11 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
-from nqmjax._tools import check_choice
+from nqmjax._tools import check_choice, progress_bar
 from nqmjax.dynamics import risk, risk_curve, spectral_radius, stationary_risk
-from nqmjax.figures import gao
+from nqmjax.figures import gao, training
 from nqmjax.figures.curves import powers_figure, rates_figure, targets_figure
 from nqmjax.figures.risks import decay_figure, effective_rate_figure, momentum_figure
 from nqmjax.figures.schedules import budget_figure, final_rates_figure, optimal_rates_figure
@@ -56,7 +55,7 @@ def find_figure(name: str) -> str:
         return letters.removeprefix("figure").removeprefix("fig")
 
     known = {plain(key): key for key in PAPER_FIGURES}
-    found = known.get(plain(name), plain(name))
+    found = known.get(plain(name), name)
     check_choice("figure", found, PAPER_FIGURES)
     return found
 
@@ -127,7 +126,7 @@ def targets_table(progress: bool = True) -> xr.Dataset:
     """Figure of section E.5: figure 3a for easier and harder targets."""
     targets = [1.0, 0.1, 0.01, 0.001]
     parts: list[xr.Dataset] = []
-    for target in tqdm(targets, desc="targets", disable=not progress, leave=False):
+    for target in progress_bar(targets, desc="figure", unit=" targets", delay=0, progress=progress):
         parts.append(scaling_curves(paper_problem(), paper_batch_sizes(), target, ["sgd", "heavy_ball"], progress=progress))
     return xr.concat(parts, "target", combine_attrs="override")
 
@@ -142,7 +141,7 @@ def schedules_table(progress: bool = True) -> xr.Dataset:
     constant = curves_table(["sgd"], progress)
     cells = list(itertools.product(constant.power.values.tolist(), constant.batch_size.values.tolist()))
     steps = []
-    for power, batch_size in tqdm(cells, desc="schedules", disable=not progress, leave=False):
+    for power, batch_size in progress_bar(cells, desc="figure", unit=" schedules", delay=0, progress=progress):
         optimizer = Preconditioned(SGD(0.1), power)
         found = steps_to_target_with_schedule(
             paper_problem(), optimizer, batch_size, 0.01, 10, max_learning_rate=paper_cap(power)
@@ -158,7 +157,7 @@ def schedules_table(progress: bool = True) -> xr.Dataset:
 def optimal_rates_table(progress: bool = True) -> xr.Dataset:
     """Figures 3c and 15: optimal plans of 50 pieces for batch sizes 2^4 .. 2^12, without a preconditioner."""
     batches, plans = 2.0 ** np.arange(4, 13), []
-    for batch_size in tqdm(batches, desc="schedules", disable=not progress, leave=False):
+    for batch_size in progress_bar(batches, desc="figure", unit=" schedules", delay=0, progress=progress):
         found = steps_to_target_with_schedule(
             paper_problem(), SGD(0.1), float(batch_size), 0.01, 50, max_learning_rate=paper_cap(0.0)
         )
@@ -187,6 +186,53 @@ def regimes_table(progress: bool = True) -> xr.Dataset:
 
 
 _MOMENTUM, _AVERAGE = functools.partial(curves_table, ["sgd", "heavy_ball"]), functools.partial(curves_table, ["sgd", "ema"])
+
+_TO_TARGET = training.trained("to_target", "SGD, heavy ball, Nesterov (momentum 0.9), Adam, EMA of SGD (decay 0.99, or said)")
+_HARDEST, _HELD_OUT = "training loss 0.2", "held out accuracy 0.88"
+_LOSSES = [f"training loss {value:g}" for value in (0.5, 0.4, 0.3, 0.2)]
+_BUDGETED = "heavy ball, momentum 0.9, rates halved ten times in the second half"
+_METHODS = ["sgd", "heavy_ball", "nesterov", "adam"]
+
+TRAINED: Mapping[str, PaperFigure] = MappingProxyType(
+    {
+        "5": PaperFigure(
+            "training runs: updates to target against batch size, four optimizers",
+            _TO_TARGET,
+            training.reached_figure(_METHODS, [_HARDEST, _HELD_OUT]),
+        ),
+        "6": PaperFigure(
+            "training runs: updates to target against batch size, SGD with and without EMA",
+            _TO_TARGET,
+            training.reached_figure(["sgd", "ema", "SGD + EMA, decay 0.9"], [_HARDEST, _HELD_OUT]),
+        ),
+        "7": PaperFigure(
+            "training runs: tuned learning rates against batch size, SGD and momentum",
+            _TO_TARGET,
+            training.best_rates_figure(["sgd", "heavy_ball", "nesterov"], [_HARDEST, _HELD_OUT]),
+        ),
+        "8": PaperFigure(
+            "training runs: updates to four training losses against batch size",
+            _TO_TARGET,
+            training.reached_figure(_METHODS, _LOSSES),
+        ),
+        "smith-1": PaperFigure(
+            "training runs: accuracy, loss and rate at a constant number of epochs (Smith et al. 2020)",
+            training.trained("constant_epochs", f"SGD; {_BUDGETED}"),
+            training.regimes_figure,
+        ),
+        "smith-table-1": PaperFigure(
+            "training runs: accuracy, loss and rate at a constant number of updates (Smith et al. 2020)",
+            training.trained("constant_updates", _BUDGETED),
+            training.updates_figure,
+        ),
+        "smith-2": PaperFigure(
+            "training runs: best rates for accuracy and for the loss by epochs (Smith et al. 2020)",
+            training.trained("epoch_budgets", _BUDGETED),
+            training.temperature_figure,
+        ),
+    }
+)
+"""Figures of training runs, whose tables come with the package."""
 
 PAPER_FIGURES: Mapping[str, PaperFigure] = MappingProxyType(
     {
@@ -217,5 +263,6 @@ PAPER_FIGURES: Mapping[str, PaperFigure] = MappingProxyType(
             "losses by epoch, one rate and linear rule (Gao & Zhong 2020)", gao.epochs_table, gao.losses_figure
         ),
     }
+    | TRAINED
 )
 """The figures by their names in the papers; "E.3" and "E.5" are those of appendix sections, "gao-3" is of another paper."""

@@ -237,7 +237,6 @@ def caption(figure: Figure, attributes: Mapping[str, Any]) -> None:
     if not given:
         return
     height = (text.count("\n") + 1) * TINY * LEADING / 72 + 0.06
-    figure.draw_without_rendering()
     sizes = [each.get_window_extent().transformed(figure.dpi_scale_trans.inverted()) for each in figure.legends]
     apart = sum(size.width for size in sizes) <= figure.get_figwidth()
     highest = max((size.height for size in sizes), default=0.0)

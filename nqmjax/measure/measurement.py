@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from scipy.optimize import brentq
-from tqdm import tqdm
 
-from nqmjax._tools import ROUND_OFF, clear_round_off, require, whole, write_atomically
+from nqmjax._tools import ROUND_OFF, clear_round_off, progress_bar, require, whole, write_atomically
 from nqmjax.measure.inputs import CHUNK, build
 from nqmjax.measure.modes import Modes, find_modes
 from nqmjax.measure.network import Network, settings
@@ -159,7 +158,7 @@ def measure(
         network = build(function, params, data, rng, loss=loss, matrix=matrix, chunk=chunk)
         size, batches = _batches(network.count, batch_size)
         passes = steps * (2 * probes + 3) + batches
-        with tqdm(total=passes, desc="measure", unit="pass", delay=2, leave=False, disable=not progress) as bar:
+        with progress_bar(total=passes, desc="measure", unit=" passes", progress=progress) as bar:
             losses, square_norms = network.single_losses()
             gradient = network.gradient()
             square_norm = float(np.square(np.asarray(gradient, np.float64)).sum())

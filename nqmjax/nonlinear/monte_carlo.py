@@ -13,9 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
-from tqdm import tqdm
 
-from nqmjax._tools import check_batch_size, check_steps, check_values, evaluate, is_traced, numeric, precision, require, shown
+from nqmjax._tools import (
+    FirstAlone,
+    Workers,
+    check_batch_size,
+    check_steps,
+    check_values,
+    evaluate,
+    is_traced,
+    numeric,
+    precision,
+    progress_bar,
+    require,
+    shown,
+)
 from nqmjax.nonlinear.transforms import GIVEN, asked, batch, default_eval_params, fast, looks_ahead
 from nqmjax.optimizers import provenance
 from nqmjax.problem import NoisyQuadratic, check_problem, noise_of_the_run
@@ -24,7 +36,7 @@ CHUNK_ENTRIES = 2**16
 """Seeds times directions that run together: few enough to stay in the processor's cache and to report progress."""
 
 CHUNK_RECORDS = 2**24
-"""Seeds times updates whose losses are held at a time."""
+"""Seeds times updates whose losses one result holds; each thread has two under way."""
 
 
 def monte_carlo(
@@ -38,6 +50,7 @@ def monte_carlo(
     dtype: Any = "float64",
     *,
     eval_params: Callable[[Any, Any], Any] | None = None,
+    devices: Any = None,
 ) -> xr.Dataset:
     r"""Mean risk over sampled training runs after every update, and its standard error, for any optimizer of optax.
 
@@ -69,6 +82,7 @@ def monte_carlo(
       dtype: "float64" or "float32".
       eval_params: function of the transformation's state and the parameters that returns the point to score, such as
         `optax.contrib.schedule_free_eval_params`; None scores what is said above.
+      devices: where to compute, see `sweep`; the numbers are the same.
 
     Returns:
       dataset over `step` (0 to `T`) of `risk` (mean over seeds) and `standard_error`, both losses; attributes repeat the
@@ -86,15 +100,22 @@ def monte_carlo(
     Source: Zhang et al. 2019, section 3.1 (the sampled model).
     """
     _check(problem, optax_transformation, batch_size, num_steps, num_seeds, average, eval_params)
-    num_steps, num_seeds = int(num_steps), int(num_seeds)
+    num_steps, num_seeds, workers = int(num_steps), int(num_seeds), Workers(devices)
     directions, prng_key = _single_directions(problem), as_key(key)
     method = {"transformation": optax_transformation, "eval_params": eval_params or default_eval_params}
     kernel = functools.partial(_risks, key=prng_key, num_steps=num_steps, **method)
     chunk = max(1, min(num_seeds, CHUNK_ENTRIES // directions.curvature.size, CHUNK_RECORDS // (num_steps + 1)))
-    mean, squares = np.zeros((2, num_steps + 1))
-    for first in tqdm(range(0, num_seeds, chunk), desc="monte_carlo", unit="chunk", delay=2, leave=False):
+    compiles = FirstAlone()
+
+    def risks_from(first: int) -> np.ndarray:
         seeds = np.arange(first, first + chunk, dtype=np.uint32)  # a last chunk of the same shape does not compile again
-        risks = evaluate(kernel, directions, batch_size, average, seeds, dtype=dtype)[: num_seeds - first]
+        with compiles("kernel"):
+            return evaluate(kernel, directions, batch_size, average, seeds, dtype=dtype)[: num_seeds - first]
+
+    chunks = range(0, num_seeds, chunk)
+    found = zip(chunks, workers.map(risks_from, chunks, ahead=2), strict=True)
+    mean, squares = np.zeros((2, num_steps + 1))
+    for first, risks in progress_bar(found, progress=True, desc="monte_carlo", total=len(chunks), unit=" chunks"):
         with np.errstate(over="ignore", invalid="ignore"):
             before, mean = mean, mean + (risks - mean).sum(0) / (first + len(risks))
             squares += ((risks - before) * (risks - mean)).sum(0)

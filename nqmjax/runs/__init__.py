@@ -8,10 +8,11 @@ if TYPE_CHECKING:
     from nqmjax.runs.critical_batches import critical_batch_sizes
     from nqmjax.runs.files import ALIASES, MAX_LOSS, read, read_settings
     from nqmjax.runs.fit import compare_models, fit
+    from nqmjax.runs.law_predictions import sum_error
     from nqmjax.runs.laws import CANDIDATES, LAWS, Chinchilla, QuadraticLaw, law_inputs, scale_of
     from nqmjax.runs.limits import Limits, StepTable, StepTime, check_limits
     from nqmjax.runs.model_files import read_model, write_model
-    from nqmjax.runs.one_law import FittedLaw, fit_law, identification, sum_error
+    from nqmjax.runs.one_law import FittedLaw, fit_law, identification
     from nqmjax.runs.plan import RunPlan, plan
     from nqmjax.runs.predict import RunModel, mean_log_losses, predict
     from nqmjax.runs.settings import RunSchedule, RunSettings, run_settings
@@ -35,9 +36,9 @@ exports(
     },
     internal={
         "files": ["ALIASES", "MAX_LOSS"],
+        "law_predictions": ["sum_error"],
         "laws": ["CANDIDATES", "law_inputs"],
         "limits": ["check_limits"],
-        "one_law": ["sum_error"],
         "plan": ["RunPlan"],
         "predict": ["mean_log_losses"],
         "study": ["check_starts"],

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from nqmjax._tools import on_all_cores
+from nqmjax._tools import on_all_cores, progress_bar
 from nqmjax.runs.law_predictions import law_prediction
 from nqmjax.runs.laws import Law, starting_points
 from nqmjax.runs.least_squares import Minimum
@@ -30,7 +30,7 @@ class Evaluation(NamedTuple):
 def evaluate_all(laws: Mapping[str, Law], study: Study, progress: bool) -> dict[str, Evaluation]:
     """Evaluate laws by name on all cores: one compiles while another is searched."""
     total = len(laws) * (study.starts + len(study.tests))
-    with tqdm(desc="fitting", total=total, unit=" fits", delay=2, disable=not progress, leave=False) as bar:
+    with progress_bar(desc="fitting", total=total, unit=" fits", progress=progress) as bar:
         found = on_all_cores(lambda name: evaluate(name, laws[name], study, bar), laws)
         return dict(zip(laws, found, strict=True))
 

@@ -1,6 +1,6 @@
 """Predictions of one fitted law, with the variances that its uncertain coordinates cause.
 
-Few runs are predicted by NumPy, before a law could be compiled: the same formulas, and slopes from imaginary nudges.
+Few runs are predicted by NumPy, sooner than a law is compiled: the same formulas, and slopes from imaginary nudges.
 """
 
 import functools
@@ -11,19 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from nqmjax._tools import precision
-from nqmjax.runs.laws import Inputs, Law
+from nqmjax.runs.laws import COARSE, FINE, Inputs, Law, Rule, law_inputs
 from nqmjax.runs.one_law import FittedLaw
+from nqmjax.runs.settings import RunSettings
 
-FEW = 1536
-"""Pieces of runs, 64 runs of 24 each, up to which NumPy has an answer before a law is compiled."""
+FEW = 25_000
+"""Pieces of runs times evaluations up to which NumPy answers before a law is compiled: 64 runs in 24 pieces, 16 replicates."""
 
 NUDGE = 1e-20
 """Imaginary part of a coordinate whose effect, over it, is a slope without rounding (Squire & Trapp 1998)."""
 
 
-def law_prediction(
-    fitted: FittedLaw, known: np.ndarray, inputs: Inputs, interval: str, at_once: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+def law_prediction(fitted: FittedLaw, known: np.ndarray, inputs: Inputs, interval: str) -> tuple[np.ndarray, np.ndarray]:
     """Log losses of one law and the variances that its uncertain coordinates cause, `(runs,)` each.
 
     Args:
@@ -31,9 +30,8 @@ def law_prediction(
       known: what is known of its coordinates, see `Interval`.
       inputs: settings of the runs.
       interval: "laplace" or "bootstrap".
-      at_once: by NumPy if the law is one of ours, without a compilation.
     """
-    if at_once and fitted.law.by_numpy:
+    if _at_once(fitted, inputs, evaluations=1 + len(known)):
         return _by_numpy(fitted, known, inputs, interval)
     kernel = _laplace if interval == "laplace" else _bootstrap
     with precision():
@@ -41,13 +39,28 @@ def law_prediction(
         return np.asarray(value), np.asarray(variance)
 
 
-def law_log_loss(fitted: FittedLaw, inputs: Inputs, at_once: bool = False) -> np.ndarray:
-    """Log losses of one law `(runs,)`; see `law_prediction`."""
-    if at_once and fitted.law.by_numpy:
+def law_log_loss(fitted: FittedLaw, inputs: Inputs, rule: Rule = COARSE) -> np.ndarray:
+    """Log losses of one law `(runs,)`, with its sums over directions by the rule."""
+    if _at_once(fitted, inputs, evaluations=1):
         with np.errstate(all="ignore"):
-            return fitted.law.log_loss(fitted.coordinates, inputs, fitted.scale)
+            return fitted.law.log_loss(fitted.coordinates, inputs, fitted.scale, rule)
     with precision():
-        return np.asarray(_log_loss(fitted.law, fitted.scale, fitted.coordinates, inputs))
+        return np.asarray(_log_loss(fitted.law, fitted.scale, fitted.coordinates, inputs, rule))
+
+
+def sum_error(fitted: FittedLaw, settings: RunSettings) -> float:
+    """Largest relative error of the losses due to sums over directions at few nodes, against the fine rule.
+
+    Args:
+      fitted: see `fit_law`.
+      settings: of the runs that are predicted.
+    """
+    coarse, fine = (law_log_loss(fitted, law_inputs(settings), rule) for rule in (COARSE, FINE))
+    return float(abs(np.expm1(coarse - fine)).max())
+
+
+def _at_once(fitted: FittedLaw, inputs: Inputs, evaluations: int) -> bool:
+    return fitted.law.by_numpy and evaluations * np.size(inputs.share) <= FEW
 
 
 @np.errstate(all="ignore")
@@ -61,9 +74,9 @@ def _by_numpy(fitted: FittedLaw, known: np.ndarray, inputs: Inputs, interval: st
     return value, np.sum((gradient @ known) * gradient, axis=1)
 
 
-@functools.partial(jax.jit, static_argnames="law")
-def _log_loss(law: Law, scale: Any, coordinates: Any, inputs: Inputs) -> jax.Array:
-    return law.log_loss(coordinates, inputs, scale)
+@functools.partial(jax.jit, static_argnames=("law", "rule"))
+def _log_loss(law: Law, scale: Any, coordinates: Any, inputs: Inputs, rule: Rule) -> jax.Array:
+    return law.log_loss(coordinates, inputs, scale, rule)
 
 
 @functools.partial(jax.jit, static_argnames="law")

@@ -21,17 +21,16 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax._tools import check_choice, numeric, on_all_cores, precision, require
-from nqmjax.runs.laws import COARSE, FINE, LAWS, Inputs, Law, Scale, law_inputs, scale_of, starting_points
+from nqmjax._tools import check_choice, numeric, on_all_cores, precision, progress_bar, require
+from nqmjax.runs.laws import LAWS, Inputs, Law, Scale, scale_of, starting_points
 from nqmjax.runs.least_squares import Minimum, minimize
-from nqmjax.runs.settings import RunSettings
 from nqmjax.runs.study import Study, check_starts
 from nqmjax.runs.table import Runs, check_runs
 
 PRIOR_NOISE = 0.01
 """Relative error of the loss against which the priors are weighed."""
 
-LANES = 8
+LANES = 2
 """Searches that run side by side in one call; calls are shared out among the processor's cores."""
 
 STEPS = 100
@@ -165,7 +164,7 @@ def fit_law(
     check_fit(runs, law, robust, name)
     check_starts(starts, seed)
     study = Study(runs, starts, robust, seed)
-    with tqdm(desc=f"fitting {name or law}", total=starts, unit=" starts", delay=2, disable=not progress, leave=False) as bar:
+    with progress_bar(desc=f"fitting {name or law}", total=starts, unit=" starts", progress=progress) as bar:
         return fit_whole(name, law, study, bar)[0]
 
 
@@ -280,17 +279,3 @@ def _combination(names: Sequence[str], vector: np.ndarray) -> str:
     vector = vector * np.sign(vector[abs(vector).argmax()])
     order = [k for k in np.argsort(-abs(vector)) if abs(vector[k]) > 0.3]
     return " ".join(f"{vector[k]:+.2f} {names[k]}" for k in order).lstrip("+")
-
-
-def sum_error(fitted: FittedLaw, settings: RunSettings) -> float:
-    """Largest relative error of the losses due to sums over directions at few nodes, against the fine rule.
-
-    Args:
-      fitted: see `fit_law`.
-      settings: of the runs that are predicted.
-    """
-    losses = jax.jit(fitted.law.log_loss, static_argnames="rule")
-    inputs = law_inputs(settings)
-    with precision():
-        coarse, fine = (losses(fitted.coordinates, inputs, fitted.scale, rule=rule) for rule in (COARSE, FINE))
-        return float(abs(jnp.expm1(coarse - fine)).max())

@@ -13,9 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from tqdm import tqdm
 
-from nqmjax._tools import require, scalar
+from nqmjax._tools import progress_bar, require, scalar
 from nqmjax.runs.laws import law_inputs
 from nqmjax.runs.limits import MOST_STEPS, SPENT, Limits, check_limits
 from nqmjax.runs.predict import RunModel, check_model, mean_log_losses, predict
@@ -100,7 +99,7 @@ def plan(
     jobs = [limits, *(_relaxed(limits, [name], 2.0) for name in used)]
     multiples = [_relaxed(limits, [name for name in used if name != "memory"], factor) for factor in FRONTIER]
     feasible = [one for one in [*jobs, *multiples] if _most_steps(model, one, *space.grid(one)).max() >= 1]
-    bar = tqdm(feasible, desc="planning", unit=" plans", delay=2, disable=not progress, leave=False)
+    bar = progress_bar(feasible, desc="planning", unit=" plans", progress=progress)
     found = {id(one): _search(model, one, space, schedule) for one in bar}
     best, *relaxed = (found[id(one)] for one in jobs)
     drawn = {factor: (one, found[id(one)]) for factor, one in zip(FRONTIER, multiples, strict=True) if id(one) in found}
@@ -118,10 +117,10 @@ class _Space(NamedTuple):
 
     def grid(self, limits: Limits, shape: tuple[int, int] = (POINTS, POINTS)) -> tuple[np.ndarray, np.ndarray]:
         """Model and batch sizes of the cells of a grid, equally spaced in their logarithms; sizes end where memory does."""
-        batches = np.geomspace(*self.batch_size, shape[1])
+        batches = np.clip(np.geomspace(*self.batch_size, shape[1]), *self.batch_size)  # rounding may lead out of a range
         low, high = self.model_size
         most = np.clip(limits.largest_fitting(batches), low, high)
-        return np.geomspace(low, most, shape[0]).ravel(), np.tile(batches, shape[0])
+        return np.clip(np.geomspace(low, most, shape[0]), low, most).ravel(), np.tile(batches, shape[0])
 
 
 def _space(model: RunModel, limits: Limits, model_size: float | None, batch_size: float | None) -> _Space:

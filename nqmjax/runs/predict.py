@@ -25,7 +25,7 @@ import xarray as xr
 
 from nqmjax._tools import check_choice, check_values, numeric, on_all_cores, require
 from nqmjax.runs.extrapolation import SIZES, distance, nearest, outside
-from nqmjax.runs.law_predictions import FEW, law_log_loss, law_prediction
+from nqmjax.runs.law_predictions import law_log_loss, law_prediction
 from nqmjax.runs.laws import Inputs, law_inputs
 from nqmjax.runs.one_law import FittedLaw
 from nqmjax.runs.settings import COLUMNS, RunSchedule, RunSettings, run_settings
@@ -188,7 +188,7 @@ def _answers(model: RunModel, settings: RunSettings, inputs: Inputs, level: floa
 def log_predictions(model: RunModel, inputs: Inputs, interval: str, far: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log losses `(laws, runs)`, and the variance `(runs,)` of the mean over laws as a prediction of runs so `far` beyond."""
     found = model.intervals[interval]
-    predict_one = functools.partial(law_prediction, inputs=inputs, interval=interval, at_once=np.size(inputs.share) <= FEW)
+    predict_one = functools.partial(law_prediction, inputs=inputs, interval=interval)
     pairs = on_all_cores(predict_one, model.laws, found.coordinates)  # the first time, each law may be compiled
     each, variances = (np.stack([pair[k] for pair in pairs]) for k in (0, 1))
     noise = min(fitted.noise**2 for fitted in model.laws)
@@ -211,7 +211,7 @@ def variance_parts(each: np.ndarray, variances: np.ndarray, noise: float, far: n
 
 def mean_log_losses(model: RunModel, inputs: Inputs) -> np.ndarray:
     """Log losses `(runs,)` of the mean over laws, without intervals."""
-    one = functools.partial(law_log_loss, inputs=inputs, at_once=np.size(inputs.share) <= FEW)
+    one = functools.partial(law_log_loss, inputs=inputs)
     return np.mean(on_all_cores(one, model.laws), axis=0)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nqmjax.scaling.observed import Observed, read_observed, write_observed
     from nqmjax.scaling.recipes import Devices, fastest, recipes
     from nqmjax.scaling.search_space import TUNABLE
+    from nqmjax.scaling.several import curves_of_several
     from nqmjax.scaling.strides import strides
     from nqmjax.scaling.tune import tune
 
@@ -30,6 +31,7 @@ exports(
         "norms": ["noise_scale_from_norms", "read_norms"],
         "recipes": ["Devices", "recipes"],
         "observed": ["Observed", "read_observed", "write_observed"],
+        "several": ["curves_of_several"],
         "strides": ["strides"],
     },
     internal={

@@ -163,7 +163,7 @@ def anchored_curve(
 
     Args:
       observed: `Observed`, what `tune` returns, or a pair `(batch_size, steps)`; repeated runs count each.
-      optimizer: a name such as "sgd", "momentum" or "adamw", or an optimizer of nqmjax; None for any, without rates.
+      optimizer: a name such as "sgd", "heavy_ball" or "adamw", or an optimizer of nqmjax; None for any, without rates.
       noise_scale: examples, a number or what `noise_scale_from_norms` returns; taken for the knee within a factor of 3.
       critical_batch_size: examples, the knee `E / T_inf` where it is known, taken to 10%.
       sharpness: `p`, where it is known.

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from tqdm import tqdm
 
-from nqmjax._tools import check_choice, check_loss, numeric, require
+from nqmjax._tools import check_choice, check_loss, local_devices, numeric, progress_bar, require
 from nqmjax.bounds import bayes_examples, flat_prior_bound
 from nqmjax.dynamics import check_run
 from nqmjax.nonlinear import TEMPLATES, preconditioned
@@ -18,7 +17,7 @@ from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling.critical import CriticalBatchSize, critical_batch_size
 from nqmjax.scaling.search_space import names_to_tune
 from nqmjax.scaling.tune import tune
-from nqmjax.sweeps import local_devices, with_units
+from nqmjax.sweeps import with_units
 from nqmjax.target import Status
 
 DEFINITIONS = ("overhead", "knee")
@@ -68,12 +67,11 @@ def scaling_curves(
 
     Source: Zhang et al. 2019, section 3.7.1 and figures 3a, 4 and 14.
     """
-    templates = _templates(problem, batch_size, optimizers, powers, fixed)
-    check_loss(target)
+    templates = check_curves(problem, batch_size, target, optimizers, powers, fixed)
     places = local_devices(devices)
     curves, powers = {}, [float(power) for power in powers]
     asked = [(name, power) for name, template in templates.items() for power in _powers_of(template, powers)]
-    with tqdm(asked, unit=" curves", leave=False, disable=not progress) as bar:
+    with progress_bar(asked, unit=" curves", delay=0, progress=progress) as bar:
         for name, power in bar:
             bar.set_description(f"{name}, power {power:g}")
             held = [other for other in fixed if other in hyperparameters(templates[name])]
@@ -101,10 +99,16 @@ def _names(templates: Mapping[str, Optimizer], fixed: Mapping[str, float]) -> st
     )
 
 
-def _templates(
-    problem: NoisyQuadratic, batch_size: Any, optimizers: Sequence[str], powers: Sequence[float], fixed: Mapping[str, float]
+def check_curves(
+    problem: NoisyQuadratic,
+    batch_size: Any,
+    target: float,
+    optimizers: Sequence[str],
+    powers: Sequence[float],
+    fixed: Mapping[str, float],
 ) -> dict[str, Optimizer]:
     """The named optimizers with the fixed values in them, everything checked before anything is computed."""
+    check_loss(target)
     several = isinstance(optimizers, Collection) and not isinstance(optimizers, str)
     require(several, "optimizers", repr(optimizers), "give a list of names")
     require(numeric("powers", powers).ndim == 1, "powers", repr(powers), "give a list of numbers")

@@ -69,7 +69,7 @@ class Family:
 
 def template_of(optimizer: str, momentum: float) -> LinearOptimizer:
     """The linear optimizer that stands for one of these habits; for Adam and its kin SGD in the coordinates that they make."""
-    known = {"heavyball": HeavyBall(0.1, momentum), "nesterov": Nesterov(0.1, momentum), "qhm": QHM(0.1, momentum, 0.7)}
+    known = {"heavy_ball": HeavyBall(0.1, momentum), "nesterov": Nesterov(0.1, momentum), "qhm": QHM(0.1, momentum, 0.7)}
     return known.get(optimizer, SGD(0.1))
 
 

@@ -62,7 +62,7 @@ def read_problem(path: str | os.PathLike) -> FittedProblem:
         return FittedProblem(
             problem=from_spectrum(columns["eigenvalue"], columns["count"], columns["noise"], columns["initial"]),
             target=about["target"],
-            optimizer=template_of(about["optimizer"], about["momentum"]),
+            optimizer=template_of(str(law.optimizer), about["momentum"]),
             exponent=Estimate(*about["exponent"]),
             knee=Estimate(*about["knee"]),
             rates_known=about["rates_known"],

@@ -7,20 +7,21 @@ from nqmjax._tools import check_choice
 
 SHARPNESS = {
     "sgd": (1.25, 0.25),
-    **dict.fromkeys(("heavyball", "nesterov", "qhm"), (1.0, 0.3)),
-    **dict.fromkeys(("adam", "rmsprop", "signsgd", "lion"), (1.2, 0.12)),
+    **dict.fromkeys(("heavy_ball", "nesterov", "qhm"), (1.0, 0.3)),
+    **dict.fromkeys(("adam", "rmsprop", "sign", "lion"), (1.2, 0.12)),
 }
 """`p` by optimizer, as networks have it, and the standard deviation of its logarithm; tuned quadratics have 0.8 to 2.6."""
 
 ALIASES = {
-    "momentum": "heavyball",
-    "sgdmomentum": "heavyball",
-    "sgdm": "heavyball",
+    "heavyball": "heavy_ball",
+    "momentum": "heavy_ball",
+    "sgdmomentum": "heavy_ball",
+    "sgdm": "heavy_ball",
     "adamw": "adam",
     "nadam": "adam",
     "adafactor": "adam",
     "lamb": "adam",
-    "sign": "signsgd",
+    "signsgd": "sign",
 }
 WRITTEN = ("sgd", "heavy_ball", "nesterov", "qhm", "adam", "adamw", "nadam", "adafactor", "lamb", "rmsprop", "sign", "lion")
 """Names as the command line writes them, for messages."""
@@ -28,7 +29,7 @@ WRITTEN = ("sgd", "heavy_ball", "nesterov", "qhm", "adam", "adamw", "nadam", "ad
 ANY = (1.15, 0.3)
 """The same of an optimizer that is not named."""
 
-ADAPTIVE = ("adam", "rmsprop", "signsgd", "lion")
+ADAPTIVE = ("adam", "rmsprop", "sign", "lion")
 """Optimizers whose rates grow as the square root of the batch size."""
 
 
@@ -36,7 +37,7 @@ def optimizer_name(optimizer: Any) -> str | None:
     """The name by which an optimizer's habits are known.
 
     >>> optimizer_name("AdamW"), optimizer_name("SGD momentum"), optimizer_name(None)
-    ('adam', 'heavyball', None)
+    ('adam', 'heavy_ball', None)
     """
     if optimizer is None:
         return None

@@ -124,9 +124,9 @@ def recipes(
     steps, before = columns["steps"], float(curve.steps(home).value)
     columns["warmup_steps"] = np.ceil(warmup * steps)
     columns["overhead"] = curve.overhead(batches).value
-    if curve.optimizer in ("heavyball", "nesterov", "qhm"):
+    if curve.optimizer in ("heavy_ball", "nesterov", "qhm"):
         columns["momentum"] = np.full(batches.size, momentum)
-    elif curve.optimizer is not None and rate_power(curve.optimizer) < 1 and curve.optimizer != "signsgd":
+    elif curve.optimizer is not None and rate_power(curve.optimizer) < 1 and curve.optimizer != "sign":
         columns["beta2"] = np.clip(1 - (1 - beta2) * before / steps, min(SHORTEST_MEMORY, beta2), max(LONGEST_MEMORY, beta2))
     attrs = {"title": "recipes at other batch sizes", "reference": home, "level": curve.level, **_limits(curve)}
     if devices is not None:

@@ -13,16 +13,15 @@ from typing import Any, Self
 import jax
 import numpy as np
 import xarray as xr
-from tqdm import tqdm
 
-from nqmjax._tools import check_loss, numeric, require
+from nqmjax._tools import check_loss, local_devices, numeric, progress_bar, require
 from nqmjax.dynamics import check_run
 from nqmjax.optimizers import LinearOptimizer, MeanFieldOptimizer, Optimizer, PeriodicOptimizer, hyperparameters
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.scaling.race import race
 from nqmjax.scaling.search_space import Space, names_to_tune
 from nqmjax.scaling.tuned import tuned_table
-from nqmjax.sweeps import check_search, local_devices, search_lanes
+from nqmjax.sweeps import check_search, search_lanes
 from nqmjax.target import MAX_STEPS, Status, StepsToTarget
 
 SLACK = 2.0  # grid points with more than this many times the fewest steps known are not followed to the end
@@ -96,7 +95,7 @@ def tune(
             return race(problem, template, batches, float(target), max_steps, dtype, progress)
     assert isinstance(template, LinearOptimizer | PeriodicOptimizer)  # there is no other kind
     space = Space(problem, template, names)
-    with tqdm(desc="tune", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
+    with progress_bar(desc="tune", unit=" cells", progress=progress) as bar:
         bar.total = len(space.grid(1)) * len(batches)
 
         def steps(points: np.ndarray, batch: np.ndarray, limit: Any) -> StepsToTarget:

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 from scipy.optimize import minimize_scalar
-from tqdm import tqdm
 
-from nqmjax._tools import check_choice, check_steps, check_values, numeric, require, scalar, whole
+from nqmjax._tools import check_choice, check_steps, check_values, numeric, progress_bar, require, scalar, whole
 from nqmjax.dynamics import check_run
 from nqmjax.optimizers import LinearOptimizer, Optimizer, provenance
 from nqmjax.problem import NoisyQuadratic
@@ -99,9 +98,8 @@ def budget_curve(
     cap = chosen_cap(problem, optimizer, max_learning_rate)
     pieces, others = settings.pop("pieces", PIECES), {}
     rows, search = [], for_searches(optimizer)
-    with tqdm(
-        zip(batches, counts, strict=True), total=len(batches), desc="budget", delay=2, disable=not progress, leave=False
-    ) as bar:
+    asked = list(zip(batches, counts, strict=True))
+    with progress_bar(asked, desc="budget", unit=" batch sizes", progress=progress) as bar:
         for batch, count in bar:
             unit = FAMILIES[family].plan(1.0, batch, pieces, others, steps=int(count), warmup=warmup, **settings)
 
@@ -112,7 +110,7 @@ def budget_curve(
     attributes = {
         "title": "tuned final loss under a budget",
         **provenance(problem, optimizer, ["learning_rate"]),
-        "budget": f"{examples:g} examples" if examples is not None else f"{steps} updates",
+        "budget": f"{examples:,.10g} examples" if examples is not None else f"{steps:,} updates",
         "family": family,
         "warmup": warmup,
         "max_learning_rate": cap,

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from nqmjax._tools import check_loss, require, scalar, whole
+from nqmjax._tools import check_loss, progress_bar, require, scalar, whole
 from nqmjax.dynamics import check_run
 from nqmjax.optimizers import LinearOptimizer
 from nqmjax.problem import NoisyQuadratic
@@ -112,7 +111,7 @@ def best_plan_in_time(
         return tried[steps]
 
     low, high = 1, max(int(seconds / step * (1 + 1e-12)), 1)
-    with tqdm(desc=f"plans of {seconds:.4g} seconds", unit=" plans", delay=2, disable=not progress, leave=False) as bar:
+    with progress_bar(desc=f"plans of {seconds:.4g} seconds", unit=" plans", progress=progress) as bar:
         while True:
             grid = np.unique(np.round(np.geomspace(low, min(high, most), SCAN)).astype(int)).tolist()
             at = int(np.argmin([best(steps).risk for steps in grid]))

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 from scipy.optimize import minimize
-from tqdm import tqdm
 
-from nqmjax._tools import check_choice, check_steps, require, scalar, whole
+from nqmjax._tools import check_choice, check_steps, progress_bar, require, scalar, whole
 from nqmjax.bounds import bayes_bound, bayes_examples
 from nqmjax.dynamics import check_run
 from nqmjax.optimizers import LinearOptimizer, Optimizer, provenance
@@ -218,7 +217,7 @@ def compare(
         settings["optimal"] = {"learning_rate": float(best.plan.learning_rate.max())}
     else:
         require(len(families) > 0, "families", "empty", f"give some of {', '.join(COMPARED)}")
-    with tqdm(families, desc="compare", unit=" families", delay=2, disable=not progress, leave=False) as bar:
+    with progress_bar(families, desc="compare", unit=" families", progress=progress) as bar:
         for family in bar:
             found = tune_family(
                 problem, optimizer, batch_size, steps, family, max_learning_rate=max_learning_rate, tune_warmup=tune_warmup

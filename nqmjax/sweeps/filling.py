@@ -17,11 +17,10 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax._tools import require, whole
+from nqmjax._tools import Workers, progress_bar, require, whole
 from nqmjax.optimizers import MeanFieldOptimizer
 from nqmjax.sweeps.cells import Grid
 from nqmjax.sweeps.cluster import cluster_for, on_cluster
-from nqmjax.sweeps.devices import Workers
 from nqmjax.sweeps.lanes import CHUNK as LANES
 from nqmjax.sweeps.store import Store, Writer, open_store, store_path, zarr_for
 from nqmjax.sweeps.store_spec import check_same
@@ -50,8 +49,7 @@ def _fill(grid: Grid, writer: Writer, devices: Any, workers: Any, progress: bool
     """Compute what is missing, with a bar."""
     missing = writer.store.missing()
     done = grid.size - sum(writer.store.cells(number) for number in missing)
-    look = {"desc": "sweep", "unit": " cells", "delay": 2, "disable": not progress, "leave": False}
-    with tqdm(total=grid.size, initial=done, **look) as bar:
+    with progress_bar(total=grid.size, initial=done, desc="sweep", unit=" cells", progress=progress) as bar:
         if workers is None:
             _on_devices(devices, grid, writer, _order(missing), bar)
         else:

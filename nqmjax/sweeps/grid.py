@@ -5,14 +5,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from tqdm import tqdm
 
-from nqmjax._tools import check_target, require
+from nqmjax._tools import check_target, local_devices, progress_bar, require
 from nqmjax.dynamics import check_run
 from nqmjax.optimizers import Optimizer
 from nqmjax.problem import NoisyQuadratic
 from nqmjax.sweeps.cells import VARIABLES, dims_of, grid_of
-from nqmjax.sweeps.devices import local_devices
 from nqmjax.sweeps.filling import fill_store
 from nqmjax.sweeps.labels import with_units
 from nqmjax.sweeps.lanes import check_search
@@ -92,7 +90,7 @@ def sweep(
     require(client is None, "client", client, "what workers compute goes into a store; give store too")
     remedy = f"give at most {MOST_CELLS:,}, a store, or sweep in parts"
     require(grid.size <= MOST_CELLS, "the number of cells", f"{grid.size:,}", remedy)
-    with tqdm(total=grid.size, desc="sweep", unit=" cells", delay=2, disable=not progress, leave=False) as bar:
+    with progress_bar(total=grid.size, desc="sweep", unit=" cells", progress=progress) as bar:
         found = grid.search(progress=bar, devices=places)
     table = xr.Dataset(
         {name: (dims_of(name, grid.dims), found[name]) for name in VARIABLES} | grid.beside,

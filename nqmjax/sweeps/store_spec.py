@@ -8,6 +8,7 @@ import inspect
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,19 @@ def specification(grid: Grid) -> dict[str, str]:
     """
     return {
         "nqmjax": importlib.metadata.version("nqmjax"),
-        **{f"the problem's {name}": _values_text(values) for name, values in problem_arrays(grid.problem).items()},
-        **{f"the problem's {name}": _words_text(words) for name, words in problem_words(grid.problem).items()},
+        **problem_specification(grid.problem),
         "optimizer": _optimizer_text(grid.optimizer),
-        **{name: _values_text(values) for name, values in grid.axes.items()},
+        **{name: values_text(values) for name, values in grid.axes.items()},
         "max_steps": str(grid.max_steps),
         "rule": grid.rule,
         "dtype": grid.dtype,
     }
+
+
+def problem_specification(problem: NoisyQuadratic) -> dict[str, str]:
+    """All that a problem consists of, in words; see `specification`."""
+    arrays = {f"the problem's {name}": values_text(values) for name, values in problem_arrays(problem).items()}
+    return arrays | {f"the problem's {name}": _words_text(words) for name, words in problem_words(problem).items()}
 
 
 def problem_arrays(problem: NoisyQuadratic) -> dict[str, np.ndarray]:
@@ -96,13 +102,21 @@ def read_attributes(path: Path) -> dict[str, Any]:
 
 def check_same(path: Path, grid: Grid) -> None:
     """Raise `ValueError` unless the store holds this sweep; the message says in what it differs."""
-    here, there = specification(grid), read_attributes(path)["spec"]
-    different = [name for name in {**there, **here} if there.get(name) != here.get(name)]
-    told = "; ".join(f"{name} is {there.get(name, 'not there')}, asked {here.get(name, 'without')}" for name in different)
-    require(not different, "store", path, f"it holds another sweep ({told}); {REMEDY}")
+    told = differences(read_attributes(path)["spec"], specification(grid))
+    require(not told, "store", path, f"it holds another sweep ({told}); {REMEDY}")
 
 
-def _values_text(values: np.ndarray) -> str:
+def differences(there: Mapping[str, str], asked: Mapping[str, str]) -> str:
+    """In what two specifications differ, in words; nothing if they are the same.
+
+    >>> differences({"rule": "first", "dtype": "float64"}, {"rule": "stays", "dtype": "float64"})
+    'rule is first, asked stays'
+    """
+    different = [name for name in {**there, **asked} if there.get(name) != asked.get(name)]
+    return "; ".join(f"{name} is {there.get(name, 'not there')}, asked {asked.get(name, 'without')}" for name in different)
+
+
+def values_text(values: np.ndarray) -> str:
     """A number, or an array so that any other value in it shows."""
     if values.ndim == 0:
         return repr(float(values))

@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import eval_context
-from tqdm import tqdm
 
-from nqmjax._tools import on_all_cores, precision
+from nqmjax._tools import on_all_cores, precision, progress_bar
 from nqmjax.training.lockstep import WIDTHS, Kind, Lanes
 from nqmjax.training.methods import Method, fingerprint
 from nqmjax.training.race import Race
@@ -89,7 +88,7 @@ def train(task: Task, rules: Rules, units: list[Unit], store: Store | None, prog
     """Train all units on all cores; an interrupt leaves those that have ended in the store."""
     stopped, lock = threading.Event(), threading.Lock()
     total = sum(len(unit.seeds) * unit.rates.size for unit in units)
-    with tqdm(total=total, desc="train", unit="run", delay=2, leave=False, disable=not progress) as bar:
+    with progress_bar(total=total, desc="train", unit=" runs", progress=progress) as bar:
 
         def tick(count: int) -> None:
             if count:

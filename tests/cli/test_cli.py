@@ -29,6 +29,7 @@ from nqmjax.optimizers.wrappers import Preconditioned
 from nqmjax.problem import power_law, read_spectrum
 from nqmjax.runs.files import read as read_runs
 from nqmjax.runs.files import read_settings
+from nqmjax.scaling import several
 from nqmjax.scaling.curves import scaling_curves
 from nqmjax.scaling.norms import noise_scale_from_norms, read_norms
 from nqmjax.scaling.observed import read_observed
@@ -155,6 +156,48 @@ def test_a_sweep_into_a_store_goes_on_and_can_be_asked(run, monkeypatch):
     xr.testing.assert_equal(open_store("grid.zarr").load(), table)
 
 
+def test_curves_of_a_folder_of_spectra_go_on_where_they_were(run, monkeypatch):
+    Path("spectra").mkdir()
+    for name, end in {"steep": 0.01, "flat": 0.1}.items():
+        Path(f"spectra/{name}.csv").write_text(f"eigenvalue,count\n1,1\n{end},20\n")
+    words = [*SMALL[3:], "--spectra", "spectra"]
+    asked = ["scaling", *words, "--store", "curves"]
+    single, calls = scaling_curves, []
+
+    def interrupted(problem, *arguments, **options):
+        calls.append(problem)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return single(problem, *arguments, **options)
+
+    monkeypatch.setattr(several, "scaling_curves", interrupted)
+    assert run(*asked)[0] == 130
+    before = contents()
+    assert [name for name in before if name.startswith("curves")] == ["curves/flat.nc"]
+    for _ in range(2):  # what is there is not computed again
+        code, text, _ = run(*asked)
+        assert (code, len(calls)) == (0, 3)
+        assert "2 spectra" in text
+    after = contents()
+    assert before.items() <= after.items()
+    alone = single(read_spectrum("spectra/steep.csv"), 4.0 ** np.arange(1, 5), 0.01, ["sgd"], [0.0], progress=False)
+    kept = load_dataset("curves/steep.nc")
+    xr.testing.assert_identical(kept.drop_attrs(), alone.drop_attrs())
+    assert f"{alone.steps.values.ravel()[0]:.0f}" in text
+    refused = {
+        "--target 0.02 --store curves": "--store is curves: flat.nc is of another question (target is 0.01, asked 0.02)",
+        "--store spectra/flat.csv": "--store is spectra/flat.csv: File exists",
+        "--spectrum spectra/flat.csv": "--spectrum is spectra/flat.csv: give a file, or with --spectra a folder",
+        "--output x": "--output is x: with --spectra the tables go to --store",
+        "--force": "--force is True: with --spectra the tables go to --store",
+    }
+    for more, message in refused.items():
+        code, _, error = run("scaling", *words, *more.split())
+        assert (code, error) == (2, error)
+        assert message in error
+    assert contents() == after
+
+
 def test_numbers_in_quotes_are_as_on_the_command_line(tmp_path):
     path = tmp_path / "grid.toml"
     path.write_text(SPEC.replace("dim = 30", 'dim = "1k"').replace("[0.1, 0.01]", '["2^-3", 0.1]').replace("9]", '"9"]'))
@@ -210,8 +253,14 @@ def test_example_files_are_written_once_and_are_what_the_commands_read(run):
     assert run("example", "all")[0] == 0
     before = contents()
     assert sorted(before) == sorted(one.file for one in EXAMPLES.values())
+    Path("plan.csv").unlink()
+    code, _, err = run("example", "all")
+    there = ", ".join(one.file for one in EXAMPLES.values() if one.file != "plan.csv")
+    assert (code, err) == (2, f"nqmjax: {there} are there already: give --force to replace what is there\n")
+    assert "plan.csv" not in contents()
+    assert run("example", "plan")[0] == 0
     code, _, err = run("example", "runs")
-    assert (code, "--force" in err) == (2, True)
+    assert (code, err) == (2, "nqmjax: runs.csv is there already: give --force to replace what is there\n")
     assert run("example", "runs", "--force")[0] == 0
     assert contents() == before
     assert read_spectrum("spectrum.csv").initial_risk > 0.15

@@ -48,7 +48,7 @@ def test_compare(run):
     assert_picture("nqmjax-schedules.png")
     code, out, err = run(*COMPARE, "-o", "nqmjax-schedules.svg")
     assert (code, out) == (2, "")
-    assert err == "nqmjax: path is nqmjax-schedules.nc: the file exists; pass --force or choose another name\n"
+    assert err == "nqmjax: --output is nqmjax-schedules.nc: the file exists; pass --force or choose another name\n"
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_target_that_needs_no_plan_is_said_and_nothing_is_written(run):
         (["transfer", *FAMILY, "--to", "0.5"], "--batch-size is 0.5|--to is 0.5"),
         (["transfer", "--plan", "none.csv", "--to", "4"], "there is no such file"),
         (["transfer", *FAMILY, "--plan", "none.csv", "--to", "4"], "the plan has its own"),
-        (["budget", "--epochs", "2"], "give both or neither"),
+        (["budget", "--epochs", "2"], "--dataset-size is missing: a budget of epochs is --epochs and --dataset-size"),
         ([*BUDGET, "--batch-sizes", "2^20"], "less than one batch"),
         (["budget", *RUN[:2], "--schedule", "wsdd", *SMALL], "did you mean 'wsd'"),
         ([*BUDGET, "--fixed", "momentom=0.5"], "did you mean 'momentum'"),

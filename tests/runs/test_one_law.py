@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
+from nqmjax.runs.law_predictions import sum_error
 from nqmjax.runs.laws.base import law_inputs, scale_of, starting_points
 from nqmjax.runs.laws.baselines import Chinchilla, Kaplan
 from nqmjax.runs.laws.quadratic import QuadraticLaw
 from nqmjax.runs.laws.sums import COARSE, FINE
-from nqmjax.runs.one_law import PRIOR_NOISE, _basins, fit_law, identification, lane, search, sum_error
+from nqmjax.runs.one_law import PRIOR_NOISE, _basins, fit_law, identification, lane, search
 from nqmjax.runs.predict import Interval, RunModel, predict
 from nqmjax.runs.settings import COSINE, run_settings
 from nqmjax.runs.study import Study

@@ -167,7 +167,7 @@ def test_faults():
 
 def test_optimizers_have_many_names():
     assert optimizer_name(SGD(0.1)) == "sgd"
-    assert optimizer_name(HeavyBall(0.1, 0.9)) == optimizer_name("SGD-momentum") == "heavyball"
+    assert optimizer_name(HeavyBall(0.1, 0.9)) == optimizer_name("SGD-momentum") == optimizer_name("heavyball") == "heavy_ball"
     assert optimizer_name("AdamW") == "adam"
     assert set(habits.ALIASES.values()) <= habits.SHARPNESS.keys()
 

@@ -120,3 +120,12 @@ def test_faults(small):
         fit_problem((BATCHES, 1e6 / BATCHES), None)
     with pytest.raises(ValueError, match=r"fewest updates is .*: no power law takes so many"):
         fit_problem((BATCHES, 1e9 + 1e11 / BATCHES), "sgd")
+
+
+def test_files_with_the_old_spelling_keep_their_optimizer(fitted, tmp_path):
+    path = tmp_path / "fitted.json"
+    write_problem(fitted, path)
+    document = json.loads(path.read_text())
+    document["fitted"]["optimizer"] = "heavyball"
+    path.write_text(json.dumps(document))
+    assert repr(read_problem(path).optimizer) == repr(nq.HeavyBall(0.1, document["fitted"]["momentum"]))

@@ -9,8 +9,6 @@ from cyclopts import App, Parameter
 
 from nqmjax import schedules
 from nqmjax.cli.options import (
-    OUTPUT,
-    OUTPUT_NAMES,
     QUESTION,
     THE_OPTIMIZER,
     THE_PROBLEM,
@@ -18,6 +16,7 @@ from nqmjax.cli.options import (
     Force,
     Number,
     OptimizerOptions,
+    Output,
     ProblemOptions,
     number,
 )
@@ -61,7 +60,7 @@ def run(
     largest: Number = None,
     method: OptimizerOptions = THE_OPTIMIZER,
     problem: ProblemOptions = THE_PROBLEM,
-    output: Annotated[Path, Parameter(name=OUTPUT_NAMES, group=OUTPUT)] = Path("nqmjax-batch-schedule.csv"),
+    output: Output = None,
     force: Force = False,
 ) -> None:
     """When to raise the batch, and by how much: the best batch sizes for given rates.
@@ -71,11 +70,12 @@ def run(
       examples: Budget of examples. [default: as many as the plan]
       smallest: Least batch size.
       largest: Greatest batch size. [default: no limit]
-      output: Plan to write, .csv or .json, or its figure, .png, .pdf or .svg; the other stands beside it.
+      output: Plan to write, .csv or .json, or its figure, .png, .pdf or .svg; the other stands beside it. [default:
+        nqmjax-batch-schedule.csv, or with a number]
     """
     plan = recipe.build(min(PLAN_PIECES, recipe.steps or 1) if pieces is None else pieces)
     setting, optimizer = problem.build(), method.build()
-    outputs = plan_outputs(output, force, problem.spectrum, recipe.plan)
+    outputs = plan_outputs(output, "nqmjax-batch-schedule", force, problem.spectrum, recipe.plan)
     budget = float(plan.total_examples) if examples is None else examples
     limits = {"smallest": smallest, "largest": math.inf if largest is None else largest}
     found = schedules.optimal_batch_sizes(setting, optimizer, plan, budget, **limits).whole_batches()

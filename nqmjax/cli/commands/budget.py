@@ -91,8 +91,8 @@ def run(
 
 def budget_of_examples(epochs: float | None, dataset_size: float | None) -> float | None:
     """Examples of so many passes over the data; None where no such budget is given."""
-    both = (epochs is None) == (dataset_size is None)
-    require(both, "epochs and dataset_size", (epochs, dataset_size), "give both or neither")
+    for name, value, other in (("epochs", epochs, dataset_size), ("dataset_size", dataset_size, epochs)):
+        require(value is not None or other is None, name, "missing", "a budget of epochs is --epochs and --dataset-size")
     if epochs is None or dataset_size is None:
         return None
     for name, value in {"epochs": epochs, "dataset_size": dataset_size}.items():

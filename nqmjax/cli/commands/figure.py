@@ -28,6 +28,16 @@ Names, as in the paper (3a, fig3a and figure-3a are the same):
   gao-7  gains of the first epoch against batch size (Gao & Zhong 2020)
   gao-8  losses by epoch, one rate and linear rule (Gao & Zhong 2020)
 
+  5    training runs: updates to target against batch size, four optimizers
+  6    training runs: updates to target against batch size, SGD with and without EMA
+  7    training runs: tuned learning rates against batch size, SGD and momentum
+  8    training runs: updates to four training losses against batch size
+  smith-1  training runs: accuracy, loss and rate at a constant number of epochs (Smith et al. 2020)
+  smith-table-1  training runs: accuracy, loss and rate at a constant number of updates (Smith et al. 2020)
+  smith-2  training runs: best rates for accuracy and for the loss by epochs (Smith et al. 2020)
+
+Training runs are those of small networks, made by benchmarks/real_training.py; their tables come with the package.
+
 Examples:
 
   nqmjax figure 3a
@@ -46,7 +56,7 @@ def run(
     output: Output = None,
     force: Force = False,
 ) -> None:
-    """A figure of Zhang et al. 2019 or another paper, computed exactly.
+    """A figure of Zhang et al. 2019 or another paper, computed exactly or from training runs.
 
     Args:
       name: Which one; see below.

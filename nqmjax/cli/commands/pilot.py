@@ -119,7 +119,7 @@ def run(
         for name, value in {"model": model, "target": target, **pilots.given()}.items():
             require(value is None, name, value, f"{runs} has runs already; leave one of them out")
         curves = scaling.read_observed(runs)
-    image, data = beside(output or unused("nqmjax-pilot", force, ".png", ".nc", ".csv"), ".nc")
+    image, data = beside(output or unused("nqmjax-pilot", force, ".png", ".nc", ".csv"), ".nc", ".csv")
     tuned = data.with_suffix(".csv") if runs is None else None
     outputs = [image, data, *([] if tuned is None else [tuned])]
     check_outputs(outputs, force, source_of(model), runs)
@@ -153,5 +153,8 @@ def _task(model: str | None) -> "training.Task":
 def _figure(curves: list, batches: Any, table: "xr.Dataset") -> Any:
     """The curves of all optimizers."""
     laws = [scaling.anchored_curve(one, training.habits_of(one.label)) for one in curves]
-    about = {name: str(table.attrs[name]) for name in ("command", "task") if name in table.attrs}
+    known = {"problem": table.attrs.get("task"), "command": table.attrs["command"]}
+    if "target" in table.attrs:
+        known["problem"] = f"{known['problem']}; training loss {table.attrs['target']:.4g} to be reached"
+    about = {name: text for name, text in known.items() if text}
     return figures.measured_figure(laws, [one.label for one in curves], batches, about)

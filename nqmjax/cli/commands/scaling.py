@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from nqmjax import figures
 from nqmjax import scaling as curves
+from nqmjax._tools import require
 from nqmjax.cli import reports
 from nqmjax.cli.numbers import parse_assignments, parse_names, parse_numbers
 from nqmjax.cli.options import (
@@ -25,8 +26,9 @@ from nqmjax.cli.options import (
     loss,
     number,
 )
-from nqmjax.cli.outputs import pair, watched, write_pair
+from nqmjax.cli.outputs import pair, watched, write_first, write_pair
 from nqmjax.cli.reports import with_command
+from nqmjax.problem import NoisyQuadratic
 
 HELP = """\
 Examples:
@@ -42,6 +44,9 @@ Examples:
   Adam beside SGD with the preconditioner that it is like:
     nqmjax scaling --optimizers sgd adam sign --powers 0 0.5
 
+  Every spectrum of a folder; run again, it goes on where it was interrupted:
+    nqmjax scaling --spectra spectra --store curves --powers 0
+
   A few batch sizes, other optimizers, other files:
     nqmjax scaling --optimizers nesterov qhm --powers 0,0.5 \\
                    --batch-sizes 32 2^8..2^12 --output results/mine
@@ -55,7 +60,7 @@ Optimizers: sgd, heavy_ball, nesterov, qhm; with the exponential moving average
 of the iterates ema (that of sgd), ema_heavy_ball, ema_nesterov, ema_qhm. Their
 hyperparameters: learning_rate, momentum, nu, decay (of the average). Without
 preconditioner, and of their hyperparameters only the learning rate tuned: adam,
-adamw, rmsprop, sign, lion (--fixed beta2=0.95 weight_decay=0.1), followed by a
+adamw, rmsprop, sign, lion (--fixed beta2=0.95 weight_decay=1e-3), followed by a
 closure; adam_rotated is Adam whose coordinates mix all directions. Their rates
 are in units of the parameters. So are normalized_sgd, clipped_sgd (--fixed
 max_norm=1), lars and lamb, whose rates follow norms, of the layers that a
@@ -118,7 +123,9 @@ def run(
     fixed: Words = (),
     dtype: Annotated[Literal["float64", "float32"], Parameter(group=QUESTION)] = "float64",
     problem: ScalingProblem = THE_PROBLEM,
+    spectra: Annotated[Path | None, Parameter(group=PROBLEM)] = None,
     observed: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
+    store: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
     output: Output = None,
     force: Force = False,
     devices: Devices = (),
@@ -137,25 +144,46 @@ def run(
       powers: Powers p of the preconditioner H^p, H the Hessian: 0 for none, 1 for Newton's method.
       fixed: Values of hyperparameters that are not tuned, for the optimizers that have them; momentum=0.9, beta2=0.95.
       dtype: Precision of the computation.
+      spectra: Folder of files with spectra: a table of curves for each, in the folder --store.
       observed: CSV file of measured steps, laid over the figure; their batch sizes are added.
+      store: Folder for the tables of --spectra, NAME.nc for each; what is there is not computed again.
       output: The figure is OUTPUT.png (or x.pdf, x.svg) and the table OUTPUT.nc. [default: nqmjax-scaling, or with a number]
       force: Replace files that exist.
     """
+    question = {
+        "target": target,
+        "optimizers": parse_names(optimizers),
+        "powers": parse_numbers("powers", powers).tolist(),
+        "fixed": parse_assignments("fixed", fixed),
+        "dtype": dtype,
+        "progress": watched(),
+        "devices": devices or None,
+    }
+    batches = parse_numbers("batch_sizes", batch_sizes)
+    require(spectra is not None or store is None, "store", store, "it is for the tables of --spectra; give --output")
+    if spectra is not None:
+        for name, value in {"observed": observed, "output": output, "force": force or None}.items():
+            require(value is None, name, value, "with --spectra the tables go to --store; leave it out")
+        folder = Path("nqmjax-curves") if store is None else store
+        table = with_command(curves.curves_of_several(_problems(spectra, problem), folder, batches, **question))
+        write_first(lambda: None, reports.several_report(table), folder)
+        return
     measured = [] if observed is None else curves.read_observed(observed)
     setting = problem.build()
     image, data = pair(output, "nqmjax-scaling", force, problem.spectrum, observed)
-    batches = np.unique(np.concatenate([parse_numbers("batch_sizes", batch_sizes), *(curve.batch_size for curve in measured)]))
-    found = curves.scaling_curves(
-        setting,
-        batches,
-        target,
-        parse_names(optimizers),
-        parse_numbers("powers", powers).tolist(),
-        parse_assignments("fixed", fixed),
-        dtype=dtype,
-        progress=watched(),
-        devices=devices or None,
-    )
-    table = with_command(found)
+    batches = np.unique(np.concatenate([batches, *(curve.batch_size for curve in measured)]))
+    table = with_command(curves.scaling_curves(setting, batches, **question))
     drawn = figures.scaling_figure(table, measured)
     write_pair(drawn, table, image, data, force, reports.scaling_report(table, measured))
+
+
+def _problems(folder: Path, options: ScalingProblem) -> dict[str, NoisyQuadratic]:
+    """The problems that the files of a folder hold, by their names without suffix."""
+    require(folder.is_dir(), "spectra", folder, "give a folder of files with spectra")
+    require(options.spectrum is None, "spectrum", options.spectrum, "give a file, or with --spectra a folder, not both")
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    require(bool(files), "spectra", folder, "there is no file in it")
+    names = [path.stem for path in files]
+    twice = [path.name for path in files if names.count(path.stem) > 1]
+    require(not twice, "spectra", ", ".join(twice), "their tables would have one name; rename some")
+    return {path.stem: dataclasses.replace(options, spectrum=path).build() for path in files}

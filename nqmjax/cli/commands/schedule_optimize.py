@@ -1,7 +1,6 @@
 """`nqmjax schedule optimize`: the best possible plan, piece by piece."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
@@ -11,8 +10,6 @@ from nqmjax import schedules
 from nqmjax._tools import require
 from nqmjax.cli.numbers import one_number, parse_names
 from nqmjax.cli.options import (
-    OUTPUT,
-    OUTPUT_NAMES,
     QUESTION,
     THE_OPTIMIZER,
     THE_PROBLEM,
@@ -21,6 +18,7 @@ from nqmjax.cli.options import (
     Loss,
     Number,
     OptimizerOptions,
+    Output,
     ProblemOptions,
     Words,
 )
@@ -79,7 +77,7 @@ def run(
     max_learning_rate: Number = None,
     method: OptimizerOptions = THE_OPTIMIZER,
     problem: ProblemOptions = THE_PROBLEM,
-    output: Annotated[Path, Parameter(name=OUTPUT_NAMES, group=OUTPUT)] = Path("nqmjax-plan.csv"),
+    output: Output = None,
     force: Force = False,
 ) -> None:
     """The best possible plan, piece by piece.
@@ -92,11 +90,12 @@ def run(
       over: What changes from piece to piece: learning_rate, momentum, decay, nu.
       ramp: Let the batch size change too, with as many examples in all.
       max_learning_rate: Cap of the rate, inf for none. [default: just inside the stability edge]
-      output: Plan to write, .csv or .json, or its figure, .png, .pdf or .svg; the other stands beside it.
+      output: Plan to write, .csv or .json, or its figure, .png, .pdf or .svg; the other stands beside it. [default:
+        nqmjax-plan.csv, or with a number]
     """
     question = Question(batch_size, steps, target, pieces, over, ramp, max_learning_rate)
     setting, optimizer, time = problem.build(), method.build(), clock.build()
-    outputs = plan_outputs(output, force, problem.spectrum)
+    outputs = plan_outputs(output, "nqmjax-plan", force, problem.spectrum)
     found = find_plan(setting, optimizer, question, clock)
     if found.plan is None:
         word = "it is met before the first update" if found.steps == 0 else "no plan reaches it in 2^31 updates"

@@ -26,9 +26,9 @@ further apart the better. Without a file, one run and a noise scale do, roughly.
 Rates, updates and examples are those of your network. Intervals hold 90% of
 tuned runs, if the law holds: the more batch sizes were measured, the narrower.
 
-Optimizers: sgd, momentum, nesterov, adam, adamw, rmsprop, lamb, adafactor,
-sign, lion. Rates grow as the batch size for the first three and as its square
-root for the others, until curvature limits them.
+Optimizers: sgd, heavy_ball, nesterov, qhm, adam, adamw, nadam, adafactor, lamb,
+rmsprop, sign, lion. Rates grow as the batch size for the first four and as its
+square root for the others, until curvature limits them.
 
 Examples:
 

@@ -1,12 +1,13 @@
 """Reports about constant settings as text: `nqmjax scaling` and `nqmjax sweep`."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 
 from nqmjax import sweeps
-from nqmjax.cli.reports.text import Block, batch_text, columns_text, count_text, lines_of, report, side_by_side
+from nqmjax.cli.reports.text import Block, batch_text, columns_text, count_text, left, lines_of, report, side_by_side
 from nqmjax.scaling import DEFINITIONS, Observed
 from nqmjax.target import Status
 
@@ -57,6 +58,22 @@ def scaling_report(table: xr.Dataset, observed: Sequence[Observed] = ()) -> str:
     notes += dict.fromkeys(note for sign, note in NOTES.items() if sign in body)
     heading = f"Tuned updates to the loss {float(table.target):g} by batch size{fixed}"
     return report(heading, table.attrs, body, lines_of([*notes, *_target_notes(table)]))
+
+
+def several_report(table: xr.Dataset) -> str:
+    """A row for each problem, optimizer and power: updates at the smallest and largest batch size, critical batch sizes."""
+    ends, rows = table.batch_size.values[[0, -1]], []
+    for name, optimizer, power in itertools.product(table.problem.values, table.optimizer.values, table.power.values):
+        curve = table.sel(problem=name, optimizer=optimizer, power=power)
+        if not curve.steps.isnull().all():
+            column = _curve_column(curve)
+            rows.append([str(name), str(optimizer), column[0], column[1], column[len(table.batch_size)], *column[-3:]])
+    first, *others = zip(*rows, strict=True)
+    titles = ["optimizer", "power", *(f"updates\nat {batch_text(size)}" for size in ends), "overhead", "knee", "fit to"]
+    body = columns_text("spectrum", first, {**left(titles[0], others[0]), **dict(zip(titles[1:], others[1:], strict=True))})
+    notes = [POWER, *CRITICAL, *dict.fromkeys(note for sign, note in NOTES.items() if sign in body)]
+    attributes = {**table.attrs, "problem": f"{table.sizes['problem']} spectra"}
+    return report(f"Tuned updates to the loss {float(table.target):g}", attributes, body, lines_of(notes))
 
 
 def _curve_column(curve: xr.Dataset) -> list[str]:

@@ -31,14 +31,15 @@ def comparison_report(table: xr.Dataset) -> str:
     if known:
         columns["above\nbest plan"] = cells("excess_over_optimal", "{:+.1%}")
     columns |= {"effi-\nciency": cells("efficiency", "{:.1%}"), "peak\nrate": cells("learning_rate", "{:.4g}")}
-    forms = {"warmup": "{:.1%}", "cooldown": "{:.1%}", "final": "{:.2g}", "timescale": "{:.3%}"}
-    titles = {"warmup": "warm-\nup", "cooldown": "cool-\ndown", "final": "final\nrate", "timescale": "time-\nscale"}
+    forms = {"warmup": "{:.1%}", "cooldown": "{:.1%}", "final": "{:.2g}"}
+    titles = {"warmup": "warm-\nup", "cooldown": "cool-\ndown", "final": "final\nrate"}
     columns |= {titles[name]: cells(name, form) for name, form in forms.items() if name in table}
     attrs = table.attrs
     notes = [
         EFFICIENCY,
         ("above best plan: of the loss above the irreducible one. " if known else "The best possible plan is not known. ")
-        + "warm-up, cooldown, timescale: shares of the run. final rate: share of the peak rate.",
+        + "warm-up, cooldown: shares of the run. final rate: share of the peak rate.",
+        *_timescales(table),
         *cap_note(table, table.schedule.values),
         *([] if attrs["converged"] else ["The best plan's optimisation did not converge: it may be better still."]),
     ]
@@ -46,6 +47,14 @@ def comparison_report(table: xr.Dataset) -> str:
     bound = f"Ideal bound, the loss of the best conceivable algorithm after as many examples: {attrs['bayes_bound']:.4g}"
     body = columns_text("schedule", [str(name) for name in table.schedule.values], columns)
     return report(heading, attrs, lines_of([bound]), body, lines_of(notes))
+
+
+def _timescales(table: xr.Dataset) -> list[str]:
+    """The setting that only rates of inverse roots have."""
+    if "timescale" not in table:
+        return []
+    found = zip(table.schedule.values, table.timescale.values, strict=True)
+    return [f"timescale of {name}: {value:.3%} of the run." for name, value in found if not np.isnan(value)]
 
 
 def cap_note(table: xr.Dataset, names: Sequence[str]) -> list[str]:

@@ -125,8 +125,12 @@ def lines_of(items: Iterable[str]) -> str:
 
 
 def batch_text(batch_size: float) -> str:
-    """A batch size, as a power of two where it is one and that is shorter."""
-    exponent = np.log2(batch_size)
+    """A batch size, as a power of two where it is one, up to rounding, and that is shorter.
+
+    >>> batch_text(4096 * (1 + 1e-15)), batch_text(1), batch_text(48)
+    ('2^12', '1', '48')
+    """
+    exponent = np.log2(float(f"{batch_size:.10g}"))
     return f"2^{exponent:.0f}" if exponent == round(exponent) and exponent >= 1 else f"{batch_size:.10g}"
 
 

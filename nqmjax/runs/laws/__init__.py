@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from nqmjax.runs.laws.baselines import Chinchilla, Kaplan
     from nqmjax.runs.laws.catalogue import CANDIDATES, LAWS
     from nqmjax.runs.laws.quadratic import QuadraticLaw
-    from nqmjax.runs.laws.sums import COARSE, FINE
+    from nqmjax.runs.laws.sums import COARSE, FINE, Rule
 
 exports(
     __name__,
@@ -21,6 +21,6 @@ exports(
     },
     internal={
         "base": ["Inputs", "Scale", "law_inputs", "scale_of", "starting_points"],
-        "sums": ["COARSE", "FINE"],
+        "sums": ["COARSE", "FINE", "Rule"],
     },
 )

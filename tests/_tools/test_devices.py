@@ -8,10 +8,11 @@ import textwrap
 import threading
 
 import jax
+import optax
 import pytest
 
 import nqmjax as nq
-from nqmjax.sweeps.devices import FirstAlone, Workers, local_devices
+from nqmjax._tools.devices import FirstAlone, Workers, local_devices
 
 PROBLEM = nq.power_law(20)
 FOUR = """
@@ -31,6 +32,21 @@ FOUR = """
     assert grid(None).identical(one)
     assert len(used) == 4, used
     assert len(np.unique(one.steps)) > 100
+
+    import importlib, optax
+    monte_carlo = importlib.import_module("nqmjax.nonlinear.monte_carlo")
+
+    used, risks, monte_carlo.CHUNK_ENTRIES = set(), monte_carlo._risks, 200
+    def watched(*arguments, **named):
+        found = risks(*arguments, **named)
+        used.update(found.devices())
+        return found
+    monte_carlo._risks = watched
+    sampled = lambda devices: nq.monte_carlo(nq.power_law(20), optax.sgd(0.1), 8, 3, 95, key=0, devices=devices)
+    one = sampled("cpu:1")
+    assert [device.id for device in used] == [1], used
+    assert sampled(None).identical(one)
+    assert len(used) == 4, used
 """
 
 
@@ -97,6 +113,8 @@ def test_the_first_call_runs_alone():
 def test_devices_that_do_not_exist_are_named(devices):
     with pytest.raises(ValueError, match="devices is"):
         nq.sweep(PROBLEM, nq.SGD(0.1), 64, 0.1, devices=devices)
+    with pytest.raises(ValueError, match="devices is"):
+        nq.monte_carlo(PROBLEM, optax.sgd(0.1), 64, 1, 2, key=0, devices=devices)
 
 
 def test_devices_by_name_by_object_and_by_default():

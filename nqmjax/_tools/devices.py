@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from nqmjax._tools import require, shown
+from nqmjax._tools.checks import require, shown
 
 AHEAD = 64
 """Items under way for each thread, so that none is idle and that a million of them cost no memory."""
@@ -79,8 +79,14 @@ class Workers:
         self.threads = each * len(self.devices)
         self._stopped = threading.Event()
 
-    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        """What `map` gives, in order; after an error, or when nobody wants the rest, what has begun ends and no more begins."""
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any], ahead: int = AHEAD) -> Iterator[Any]:
+        """What `map` gives, in order; after an error, or when nobody wants the rest, what has begun ends and no more begins.
+
+        Args:
+          function: called with each item, in a thread.
+          items: any number of them.
+          ahead: items under way for each thread, whose results are held.
+        """
         self._stopped.clear()
         waiting: deque[Future] = deque()
         turn = itertools.cycle(self.devices)
@@ -98,7 +104,7 @@ class Workers:
         try:
             for item in items:
                 waiting.append(pool.submit(call, item))
-                if len(waiting) >= AHEAD * self.threads:
+                if len(waiting) >= ahead * self.threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
