@@ -94,7 +94,7 @@ def rounds_of_loops(problem, settings, batches, targets) -> tuple[int, int]:
         rounds, end = plain(
             lambda carry: going_on(carry[1]), lambda carry: (carry[0] + 1, body(carry[1])), (jnp.zeros((), jnp.int32), start)
         )
-        name = going_on.__qualname__.split(".")[0]
+        name = going_on.__qualname__.split(".")[0].removeprefix("_")
         jax.debug.callback(lambda number: counts.update({name: int(number)}), rounds)
         return end
 
@@ -102,7 +102,7 @@ def rounds_of_loops(problem, settings, batches, targets) -> tuple[int, int]:
     with jax.enable_x64(True), mock.patch.object(jax.lax, "while_loop", counting):
         jax.block_until_ready(jax.jit(search)(problem, settings, batches, targets, limit))
         jax.effects_barrier()
-    return counts["climb"], counts["first_passage"]
+    return counts["climb"], counts["Question"]
 
 
 def look_ahead_seconds(problem, optimizer, looks: int) -> float:

@@ -20,6 +20,11 @@ METHODS = {
     "Adam (0.9, 0.95)": (nq.Adam, lambda rate: optax.adam(rate, 0.9, 0.95), {"beta2": 0.95}),
     "Adam (0, 0.99)": (nq.Adam, lambda rate: optax.adam(rate, 0.0, 0.99), {"beta1": 0.0, "beta2": 0.99}),
     "AdamW (0.9, 0.999), decay 0.1": (nq.AdamW, lambda rate: optax.adamw(rate, weight_decay=0.1), {"weight_decay": 0.1}),
+    "Adam (0.9, 0.999), L2 0.1": (
+        nq.AdamL2,
+        lambda rate: optax.chain(optax.add_decayed_weights(0.1), optax.adam(rate)),
+        {"strength": 0.1},
+    ),
     "RMSprop 0.9": (nq.RMSprop, lambda rate: optax.rmsprop(rate, 0.9, eps=1e-8), {}),
     "sign descent": (nq.SignSGD, optax.sign_sgd, {}),
     "Lion (0.9, 0.99)": (nq.Lion, lambda rate: optax.lion(rate, weight_decay=0.0), {}),

@@ -5,7 +5,7 @@ The way of the data, with the names in the order in which one meets them:
     problem      NoisyQuadratic, power_law, from_spectrum, read_spectrum, least_squares; problem.quantize
     optimizer    SGD, HeavyBall, Nesterov, QHM; the wrappers Preconditioned, Averaged, L2, DecoupledWeightDecay;
                  Lookahead and LocalSGD, which synchronise every so many updates; LinearOptimizer for your own;
-                 by a closure Adam, AdamW, RMSprop, SignSGD, Lion; NormalizedSGD, ClippedSGD, LARS, LAMB
+                 by a closure Adam, AdamW, AdamL2, RMSprop, SignSGD, Lion; NormalizedSGD, ClippedSGD, LARS, LAMB
     dynamics     risk (any number of steps at once), risk_curve (every step), stationary_risk, spectral_radius,
                  stability_edge, noise_edge
     questions    steps_to_target, sweep, tune
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         LAMB,
         LARS,
         Adam,
+        AdamL2,
         AdamW,
         ClippedSGD,
         Lion,
@@ -147,6 +148,7 @@ exports(
         "nonlinear": [
             "Adam",
             "AdamW",
+            "AdamL2",
             "RMSprop",
             "SignSGD",
             "Lion",

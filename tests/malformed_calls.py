@@ -234,6 +234,7 @@ CALLS: dict[str, tuple[Callable, dict[str, tuple[Any, list]]]] = {
     "QHM": (used(nq.QHM), {"learning_rate": (0.1, HYPER), "momentum": (0.9, HYPER), "nu": (0.7, HYPER)}),
     "Adam": (used(nq.Adam), {"learning_rate": (0.1, HYPER), "beta1": (0.9, HYPER), "beta2": (0.9, HYPER), "eps": (0.1, HYPER)}),
     "AdamW": (used(nq.AdamW), {"learning_rate": (0.1, HYPER), "weight_decay": (0.1, HYPER)}),
+    "AdamL2": (used(nq.AdamL2), {"learning_rate": (0.1, HYPER), "strength": (0.1, HYPER)}),
     "RMSprop": (used(nq.RMSprop), {"learning_rate": (0.1, HYPER), "beta2": (0.9, HYPER), "eps": (0.1, HYPER)}),
     "SignSGD": (used(nq.SignSGD), {"learning_rate": (0.1, HYPER), "weight_decay": (0.1, HYPER)}),
     "Lion": (used(nq.Lion), {"learning_rate": (0.1, HYPER), "beta1": (0.9, HYPER), "beta2": (0.9, HYPER)}),

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from cyclopts import App, CycloptsError, MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
@@ -28,6 +28,9 @@ OUTPUT = "--output"
 
 ARGUMENT = re.compile(r"^(the [a-z ]+ of )?([A-Za-z_][A-Za-z_.]*)(\[[\d, ]*\])?(?= (is|and) )")
 
+NAMED = re.compile(r"(?<![\w./'\"-])[a-z]+(_[a-z]+)+(?![\w./'\"(\[=-])")
+"""Arguments that a remedy names; what stands in quotes, or is a choice, is a name in a file or of a value."""
+
 
 def message_of(error: Exception, app: App, arguments: Sequence[str]) -> str:
     """The message of an error on one line, with the options of the command that was called in the place of arguments."""
@@ -39,25 +42,28 @@ def message_of(error: Exception, app: App, arguments: Sequence[str]) -> str:
     if text.startswith("path is "):
         return _given_by(text.removeprefix("path is "), names, arguments) + text.removeprefix("path")
     found = ARGUMENT.match(text)
-    option = found and _option(found[2], names)
-    if not found or not option:
-        return text
     typed = {word.split("=")[0] for word in arguments}
-    if found[3] and "--plan" in typed and option not in typed:
-        return f"{text[: found.end(3)]} of --plan{text[found.end(3) :]}"
-    return text[: found.start(2)] + option + text[found.end(2) :]
+    option = found and _option(found[2], names, typed)
+    if found and option:
+        of_a_plan = found[3] and "--plan" in typed and option not in typed
+        start, end = (found.end(3), f"{text[found.start(2) : found.end(3)]} of --plan") if of_a_plan else (found.end(2), option)
+        text = text[: found.start(2)] + end + text[start:]
+    head, choose, choices = text.partition("choose from")
+    return re.sub(NAMED, lambda name: _option(name[0], names, typed) or name[0], head) + choose + choices
 
 
 def _of_the_parser(error: CycloptsError, app: App, arguments: Sequence[str]) -> str:
     """What is wrong with the words themselves: a command or an option that is unknown or missing, a word too many."""
     own, text = getattr(error, "msg", None), str(error)
     help_of = " ".join([app.name[0], *(error.command_chain or ()), "--help"])
+    word = (error.unused_tokens or [""])[0]
     if isinstance(error, UnknownCommandError) and error.app is not None:
-        return no_choice("the command", (error.unused_tokens or [""])[0], [name for name in error.app if name[0] != "-"])
+        commands = [name for name in error.app if name[0] != "-"]
+        return f"Unknown option: {word}. See {help_of}" if word.startswith("-") else no_choice("the command", word, commands)
     if isinstance(error, UnusedCliTokensError):
-        places = [name for name in names_of(app, arguments) if name.isupper()]
+        places = [name for name in names_of(app, arguments) if _is_place(name)]
         room = f"besides options it takes {' and '.join(places)}" if places else "it takes options only"
-        return f"{(error.unused_tokens or [''])[0]!r} is one word too many: {room}, see {help_of}"
+        return f"{word!r} is one word too many: {room}, see {help_of}"
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         typed = error.keyword or next((token.keyword for token in reversed(error.argument.tokens) if token.keyword), None)
         near = re.search(r"instead of (\S+)\?$", text)
@@ -75,16 +81,21 @@ def names_of(app: App, arguments: Sequence[str]) -> list[str]:
 def _given_by(text: str, names: Sequence[str], arguments: Sequence[str]) -> str:
     """What gave the path with which a message begins: the option before it, the place of a word without one, or the output."""
     words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    for before, word in itertools.pairwise(["", *words]):
-        if text.startswith(f"{word}:"):
-            return before if before.startswith("-") else next((name for name in names if name.isupper()), "the file")
+    places = [name for name in names if _is_place(name)] or ["the file"]
+    before = [before for before, word in itertools.pairwise(["", *words]) if text.startswith(f"{word}:")]
+    given = [OUTPUT if option == "-o" else option if option.startswith("-") else places[0] for option in before]
+    if given and not (OUTPUT in given and "--force" in text):
+        return given[0]
     return OUTPUT if OUTPUT in names else "the file"
 
 
-def _option(argument: str, names: Sequence[str]) -> str | None:
-    """The option that gives the argument, or the name of the place without one, or None."""
+def _is_place(name: str) -> bool:
+    """Whether this is what a command takes without an option."""
+    return name[0].isalpha() and name.isupper()
+
+
+def _option(argument: str, names: Sequence[str], typed: Container[str] = ()) -> str | None:
+    """The option that gives the argument, rather one that was typed, or the name of the place without one, or None."""
     name = argument.rpartition(".")[2]
-    for candidate in (f"--{name.replace('_', '-')}", *WORDS.get(name, ()), name.upper()):
-        if candidate in names:
-            return candidate
-    return None
+    known = [one for one in (f"--{name.replace('_', '-')}", *WORDS.get(name, ()), name.upper()) if one in names]
+    return next((one for one in known if one in typed), known[0] if known else None)

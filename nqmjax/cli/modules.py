@@ -42,6 +42,7 @@ def network_of(model: str | None) -> tuple:
     found = f"{len(made)} things" if several else f"of type {type(made).__name__}"
     remedy = "return (loss, params, data) or (apply, params, data, the name of a loss)"
     require(several and len(made) in (3, 4), f"what --model {model} returns", found, remedy)
+    require(callable(made[0]), f"what --model {model} returns first", f"of type {type(made[0]).__name__}", remedy)
     return (*made, None) if len(made) == 3 else tuple(made)
 
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 IMAGES = (".png", ".pdf", ".svg")
 """Formats of figures."""
 
+TEXTS = (".csv", ".tsv", ".txt", ".json", ".toml", ".html", ".log", ".md", ".py")
+FORMATS = (*TEXTS, ".nc", ".zarr", ".npz", ".npy", ".xlsx", ".jpg", ".jpeg", ".gif", ".eps")
+"""Suffixes that ask for a format, where any other, as in `lr0.1`, belongs to the name."""
+
 
 def pair(output: Path | None, default: str, force: bool, *sources: Path | None) -> tuple[Path, Path]:
     """The names of a figure and a table, both checked: `OUTPUT.png` and `OUTPUT.nc` unless the suffix says another format.
@@ -27,15 +31,18 @@ def pair(output: Path | None, default: str, force: bool, *sources: Path | None) 
     return image, data
 
 
-def beside(output: Path, suffix: str) -> tuple[Path, Path]:
-    """The names of a figure and of what stands beside it, whichever of them `output` names.
+def beside(output: Path, suffix: str, *others: str) -> tuple[Path, Path]:
+    """The names of a figure and of what stands beside it, whichever of them, or of `others` beside it, `output` names.
 
     >>> [name.name for name in beside(Path("x.pdf"), ".csv")], [name.name for name in beside(Path("lr0.1"), ".nc")]
     (['x.pdf', 'x.csv'], ['lr0.1.png', 'lr0.1.nc'])
     """
     kind = output.suffix.lower()
     require(bool(output.name), "the output", repr(str(output)), "give the name of a file")
-    stem = output.name.removesuffix(output.suffix) if kind in (*IMAGES, suffix) else output.name
+    known = (suffix, *others, *IMAGES)
+    if kind in FORMATS:
+        check_choice("the suffix of output", kind, known)
+    stem = output.name.removesuffix(output.suffix) if kind in known else output.name
     return output.with_name(stem + (output.suffix if kind in IMAGES else ".png")), output.with_name(stem + suffix)
 
 

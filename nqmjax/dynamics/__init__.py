@@ -6,11 +6,21 @@ from nqmjax._tools import exports
 
 if TYPE_CHECKING:
     from nqmjax.dynamics.checks import check_precision, check_run, check_shapes
-    from nqmjax.dynamics.contour import DIED_AWAY, FEWEST, first_contour, moments_at, scored_at, sure_at, transform
+    from nqmjax.dynamics.contour import (
+        DIED_AWAY,
+        FEWEST,
+        UNROLLED,
+        abscissa,
+        first_contour,
+        moments_at,
+        scored_at,
+        sure_at,
+        transform,
+    )
     from nqmjax.dynamics.doubling import risk, stationary_risk
     from nqmjax.dynamics.intervals import Position, Span, floor_log2, look_ahead, start_position
     from nqmjax.dynamics.loss_noise import noise_edge
-    from nqmjax.dynamics.matrices import apply, dot, plus_unit, quadratic, sandwich, square, squared_size, transpose
+    from nqmjax.dynamics.matrices import act, apply, dot, plus_unit, quadratic, sandwich, square, squared_size, transpose
     from nqmjax.dynamics.mean_field import Walk, advance, begin, excess_of_groups, follow, map_runs
     from nqmjax.dynamics.model import Model, build_model, in_one_precision, start_state, times, without_idle_directions
     from nqmjax.dynamics.moments import Moments, loss, second_moments, update_moments
@@ -33,9 +43,19 @@ exports(
     },
     internal={
         "checks": ["check_precision", "check_run", "check_shapes"],
-        "contour": ["DIED_AWAY", "FEWEST", "first_contour", "moments_at", "scored_at", "sure_at", "transform"],
+        "contour": [
+            "DIED_AWAY",
+            "FEWEST",
+            "UNROLLED",
+            "abscissa",
+            "first_contour",
+            "moments_at",
+            "scored_at",
+            "sure_at",
+            "transform",
+        ],
         "intervals": ["Position", "Span", "floor_log2", "look_ahead", "start_position"],
-        "matrices": ["apply", "dot", "plus_unit", "quadratic", "sandwich", "square", "squared_size", "transpose"],
+        "matrices": ["act", "apply", "dot", "plus_unit", "quadratic", "sandwich", "square", "squared_size", "transpose"],
         "mean_field": ["Walk", "advance", "begin", "excess_of_groups", "follow", "map_runs"],
         "model": ["Model", "build_model", "in_one_precision", "start_state", "times", "without_idle_directions"],
         "moments": ["Moments", "loss", "second_moments", "update_moments"],

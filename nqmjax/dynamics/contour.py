@@ -61,7 +61,6 @@ class Transform(NamedTuple):
     parameter: jax.Array
     scored: jax.Array
     constants: tuple[jax.Array, jax.Array, jax.Array]
-    edge: jax.Array  # `s*`
 
 
 @functools.lru_cache
@@ -76,10 +75,11 @@ def hyperbola(nodes: int, ratio: float) -> tuple[np.ndarray, np.ndarray]:
     return scale * (1 + np.sin(1j * u - angle)), width / nodes / np.pi * scale * np.cos(1j * u - angle)
 
 
-def transform(system: Moments, start: jax.Array, longest: jax.Array, nodes: int = 32, ratio: float = 9.0) -> Transform:
-    """For times in `[longest / ratio, longest]` after the moments `start`."""
+def transform(
+    system: Moments, start: jax.Array, longest: jax.Array, edge: jax.Array, nodes: int = 32, ratio: float = 9.0
+) -> Transform:
+    """For times in `[longest / ratio, longest]` after the moments `start`; `edge` is `abscissa(system)`."""
     places, weights = (jnp.asarray(values, jnp.result_type(start, 1j)) for values in hyperbola(nodes, ratio))
-    edge = abscissa(system)
     settles = edge * longest < -1
     end: jax.Array = jax.lax.cond(settles, stationary_moments, lambda system: jnp.zeros_like(system.kick), system)
     s = jnp.where(settles, edge, jnp.maximum(edge, 0)) + places / longest
@@ -87,7 +87,7 @@ def transform(system: Moments, start: jax.Array, longest: jax.Array, nodes: int 
     weights = weights / longest
     level = jnp.where(settles, system.irreducible, 0)
     current_end, scored_end = (level + (system.weight * read(p, list(end))).sum() for p in (system.parameter, system.scored))
-    return Transform(s, moments * weights[:, None], current * weights, scored * weights, (end, current_end, scored_end), edge)
+    return Transform(s, moments * weights[:, None], current * weights, scored * weights, (end, current_end, scored_end))
 
 
 def scored_at(found: Transform, t: jax.Array) -> jax.Array:

@@ -12,6 +12,7 @@ from nqmjax.dynamics.checks import check_run, check_shapes
 from nqmjax.dynamics.contour import (
     FEWEST,
     TINY,
+    abscissa,
     first_contour,
     moments_at,
     read,
@@ -194,6 +195,7 @@ def advance(system: Moments, start: jax.Array, steps: jax.Array, length: int | N
     cannot be found in as many updates is NaN.
     """
     first = first_contour(system).astype(steps.dtype)
+    edge = jax.lax.cond(steps > FEWEST, abscissa, lambda system: jnp.zeros_like(system.irreducible), system)
     alone = jnp.full((), len(start) == 1) & (steps >= FEWEST)  # one state variable: no swings
     way = Way(jnp.zeros_like(steps), start, alone, start, steps)
 
@@ -203,7 +205,7 @@ def advance(system: Moments, start: jax.Array, steps: jax.Array, length: int | N
     def go(way: Way) -> Way:
         then = jnp.where(way.agrees, way.time, jnp.minimum(steps, jnp.maximum(first, 2 * way.time)))
         way = way._replace(moments=walk(system, way.moments, then - way.time, length), time=then)
-        return jax.lax.cond(way.agrees | (then < steps), functools.partial(leap, system), lambda way: way, way)
+        return jax.lax.cond(way.agrees | (then < steps), functools.partial(leap, system, edge), lambda way: way, way)
 
     if length is None:
         way = jax.lax.while_loop(going_on, go, way)
@@ -217,11 +219,11 @@ def advance(system: Moments, start: jax.Array, steps: jax.Array, length: int | N
     return jnp.where(found, jnp.where(way.agrees, way.origin, way.moments), jnp.nan)
 
 
-def leap(system: Moments, way: Way) -> Way:
-    """By the contour, if it agrees with the moments at `time` and at the two updates after it."""
+def leap(system: Moments, edge: jax.Array, way: Way) -> Way:
+    """By the contour around `edge`, if it agrees with the moments at `time` and at the two updates after it."""
     dtype = way.origin.dtype
     time, left = way.time.astype(dtype), way.left.astype(dtype)
-    found = transform(system, way.origin, jnp.where(way.agrees, 2 * left, 3 * time))
+    found = transform(system, way.origin, jnp.where(way.agrees, 2 * left, 3 * time), edge)
     moments, agrees = way.moments, jnp.ones((), bool)
     for later in range(3):
         expected = loss(system, moments, system.scored)

@@ -131,9 +131,10 @@ def shape_of(what: str, call: Callable, *arguments: Any) -> Any:
 
 def check_number(loss: Callable, params: Any, batch: Examples) -> None:
     """Raise `ValueError` for a loss of a batch that is not one floating-point number."""
-    shape = shape_of("loss(params, batch)", loss, params, batch)
-    number = getattr(shape, "shape", None) == () and jnp.issubdtype(shape.dtype, jnp.floating)
-    require(number, "loss(params, batch)", shape, "give a loss that returns one floating-point number, the mean of a batch")
+    found = shape_of("loss(params, batch)", loss, params, batch)
+    number = getattr(found, "shape", None) == () and jnp.issubdtype(found.dtype, jnp.floating)
+    what = f"of shape {found.shape} and type {found.dtype}" if hasattr(found, "shape") else found
+    require(number, "loss(params, batch)", what, "give a loss that returns one floating-point number, the mean of a batch")
 
 
 def _check_loss(loss: Callable, params: Any, data: Examples) -> None:

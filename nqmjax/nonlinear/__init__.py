@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from nqmjax._tools import exports
 
 if TYPE_CHECKING:
-    from nqmjax.nonlinear.adaptive import Adam, AdamW, RMSprop
+    from nqmjax.nonlinear.adaptive import Adam, AdamL2, AdamW, RMSprop
     from nqmjax.nonlinear.catalogue import TEMPLATES, preconditioned
     from nqmjax.nonlinear.curvature_radius import HessianDiagonal, hessian_diagonal, scale_by_curvature_radius
     from nqmjax.nonlinear.discarding import discard_small_losses
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 exports(
     __name__,
     public={
-        "adaptive": ["Adam", "AdamW", "RMSprop"],
+        "adaptive": ["Adam", "AdamW", "AdamL2", "RMSprop"],
         "signs": ["SignSGD", "Lion"],
         "norms": ["NormalizedSGD", "ClippedSGD", "LARS", "LAMB"],
         "participation": ["participation"],

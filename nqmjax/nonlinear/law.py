@@ -72,16 +72,16 @@ def mean_squares(law: Law) -> jax.Array:
     return mean_over_starts(law.theta**2 + law.theta_theta)
 
 
-def gradient_law(problem: Any, law: Law, inverse_batch: Any) -> tuple[jax.Array, jax.Array]:
-    """Mean and variance of the gradient at each node."""
-    h = problem.curvature
-    return h * law.theta, h**2 * law.theta_theta + problem.noise * inverse_batch
+def gradient_law(problem: Any, law: Law, inverse_batch: Any, strength: Any = 0.0) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance of the gradient at each node, `strength` times the weight added to it."""
+    h = problem.curvature + strength
+    return h * law.theta - strength * law.start, h**2 * law.theta_theta + problem.noise * inverse_batch
 
 
-def gathered(problem: Any, law: Law, inverse_batch: Any, old: Any, new: Any) -> Law:
-    """The law after `m' = old m + new g`, the parameter still where it was."""
-    h = problem.curvature
-    mean, variance = gradient_law(problem, law, inverse_batch)
+def gathered(problem: Any, law: Law, inverse_batch: Any, old: Any, new: Any, strength: Any = 0.0) -> Law:
+    """The law after `m' = old m + new g`, the parameter still where it was; `strength` as in `gradient_law`."""
+    h = problem.curvature + strength
+    mean, variance = gradient_law(problem, law, inverse_batch, strength)
     return law._replace(
         m=old * law.m + new * mean,
         theta_m=old * law.theta_m + new * h * law.theta_theta,

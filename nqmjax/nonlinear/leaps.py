@@ -4,9 +4,10 @@ With its rates frozen an update maps means and covariances linearly,
 
     x' = A x,      C' = D C D^T + N,      v' = beta2 v + (1 - beta2) (h^2 E theta^2 + c / B),
 
-and `2^l` of them follow by squaring, as those of linear optimizers do; `v` needs the discounted sum of `E theta^2`,
-`sum_i beta2^(n-1-i) E theta_i^2 = <Q_n, x x^T + C> + r_n`. Rates are those in the middle of the leap, to where half a leap at
-the rates of its start leads: the error is of the second order in how much they change.
+and `2^l` of them follow by squaring, as those of linear optimizers do; `v` needs the discounted sum of `h^2 E theta^2`, or of
+the square of the whole mean gradient where a share of the weight is added to it,
+`sum_i beta2^(n-1-i) h^2 E theta_i^2 = <Q_n, x x^T + C> + r_n`. Rates are those in the middle of the leap, to where half a
+leap at the rates of its start leads: the error is of the second order in how much they change.
 """
 
 from typing import Any, NamedTuple
@@ -51,7 +52,7 @@ class Frozen(NamedTuple):
         return jax.lax.fori_loop(jnp.zeros_like(level), level, lambda _, frozen: frozen.doubled(), self)
 
     def applied(self, law: Law) -> tuple[Law, jax.Array | None]:
-        """The law after these updates, `v` as it was, and the discounted sum of `E theta^2`."""
+        """The law after these updates, `v` as it was, and the discounted sum of the signal's squares."""
         size = len(self.spread)
         variables = [law.theta, *([] if law.m is None else [law.m]), law.start][:size]
         x = jnp.stack(variables)

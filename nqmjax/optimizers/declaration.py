@@ -126,7 +126,8 @@ def _remedy(wrapper: Optimizer, value: Any) -> str:
         return "it cannot be wrapped: wrap its inner optimizer"
     text = f"{type(wrapper).__name__} wraps a linear optimizer"
     if isinstance(value, MeanFieldOptimizer) and isinstance(wrapper, L2 | DecoupledWeightDecay):
-        return f"{text}; AdamW, SignSGD and Lion decay weights themselves, as in AdamW(0.01, weight_decay=0.1)"
+        own = "AdamL2 has a strength, and AdamW, SignSGD and Lion a weight_decay, of their own"
+        return f"{text}; {own}, as in AdamL2(0.01, strength=0.1) or AdamW(0.01, weight_decay=0.1)"
     return f"{text}, give one for it, for example SGD(0.1)"
 
 

@@ -1,7 +1,11 @@
 r"""Nonlinear least squares from many starts at once: Levenberg-Marquardt, traceable, so that `vmap` does the rest.
 
-A step solves `(J^T J + mu diag(J^T J)) dx = -J^T r` (Marquardt 1963). One that does not lower the sum of squares is taken back
-and tried again with a larger `mu`, so that the sum never rises, and what is not finite is never accepted.
+A step solves `(J^T J + mu D) dx = -J^T r`, `D` the largest diagonal of `J^T J` so far (Moré 1978). One that does not lower the
+sum of squares is taken back and tried again with a larger `mu`, so that the sum never rises, and what is not finite is never
+accepted. After others `mu` falls the more, the closer the gain was to what the linear model foretold (Nielsen 1999).
+
+Sources: J. J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory", Lecture Notes in Mathematics 630, 1978;
+H. B. Nielsen, "Damping parameter in Marquardt's method", report IMM-REP-1999-05, Technical University of Denmark, 1999.
 """
 
 from collections.abc import Callable
@@ -19,6 +23,9 @@ TOLERANCE = 1e-10
 MOST_DAMPING = 1e8
 """or when no step with this `mu` lowers it."""
 
+RISE, FALL = 4.0, 0.1
+"""Factors of `mu` after a step that is taken back, and after one whose gain was foretold."""
+
 
 class Minimum(NamedTuple):
     """Where a search ended: the sum of squares, residuals and Jacobian there, and whether it was over."""
@@ -33,6 +40,7 @@ class Minimum(NamedTuple):
 class _State(NamedTuple):
     best: Minimum
     damping: Any
+    scale: Any
     candidate: Any
     count: Any
 
@@ -55,27 +63,29 @@ def minimize(residuals: Callable[[Any], Any], start: Any, steps: int) -> Minimum
     unknown = Minimum(
         start, jnp.asarray(jnp.inf, shape.dtype), nothing, jnp.zeros((*shape.shape, *start.shape), shape.dtype), False
     )
-    first = _State(unknown, jnp.asarray(1e-2, start.dtype), start, 0)
+    first = _State(unknown, jnp.asarray(1e-2, start.dtype), jnp.full_like(start, 1e-12), start, 0)
 
     def evaluate(x: Any) -> tuple[Any, Any]:
         found = residuals(x)
         return found, found
 
     def step(state: _State) -> _State:
-        best, damping, x, count = state
+        best, damping, scale, x, count = state
         jacobian, here = jax.jacfwd(evaluate, has_aux=True)(x)
         cost = jnp.where(jnp.isfinite(jacobian).all(), here @ here, jnp.inf)
         better = cost < best.cost
         small = better & (damping < 1) & (best.cost - cost < TOLERANCE * best.cost)
-        damping = jnp.where(better, damping * 0.3, damping * 4)
+        foretold = best.cost - jnp.sum((best.residuals + best.jacobian @ (x - best.coordinates)) ** 2)
+        factor = jnp.maximum(FALL, 1 - (2 * (best.cost - cost) / foretold - 1) ** 3)
+        damping = jnp.where(better, damping * jnp.where(count > 0, factor, 1.0), damping * RISE)
         reached = Minimum(x, cost, here, jacobian, small)
         kept = best._replace(converged=jnp.isfinite(best.cost) & (damping > MOST_DAMPING))
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), reached, kept)
         normal = best.jacobian.T @ best.jacobian
-        scale = jnp.diag(jnp.maximum(jnp.diag(normal), 1e-12))
-        change = -jnp.linalg.solve(normal + damping * scale, best.jacobian.T @ best.residuals)
+        scale = jnp.maximum(scale, jnp.diag(normal))
+        change = -jnp.linalg.solve(normal + damping * jnp.diag(scale), best.jacobian.T @ best.residuals)
         change = change * jnp.minimum(1.0, LARGEST_STEP / jnp.maximum(jnp.max(abs(change)), 1e-30))
-        return _State(best, damping, best.coordinates + change, count + 1)
+        return _State(best, damping, scale, best.coordinates + change, count + 1)
 
     def going(state: _State) -> Any:
         return (state.count < steps) & ~state.best.converged & ((state.count == 0) | jnp.isfinite(state.best.cost))

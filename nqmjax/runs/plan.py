@@ -117,10 +117,10 @@ class _Space(NamedTuple):
 
     def grid(self, limits: Limits, shape: tuple[int, int] = (POINTS, POINTS)) -> tuple[np.ndarray, np.ndarray]:
         """Model and batch sizes of the cells of a grid, equally spaced in their logarithms; sizes end where memory does."""
-        batches = np.geomspace(*self.batch_size, shape[1])
+        batches = np.clip(np.geomspace(*self.batch_size, shape[1]), *self.batch_size)  # rounding may lead out of a range
         low, high = self.model_size
         most = np.clip(limits.largest_fitting(batches), low, high)
-        return np.geomspace(low, most, shape[0]).ravel(), np.tile(batches, shape[0])
+        return np.clip(np.geomspace(low, most, shape[0]), low, most).ravel(), np.tile(batches, shape[0])
 
 
 def _space(model: RunModel, limits: Limits, model_size: float | None, batch_size: float | None) -> _Space:

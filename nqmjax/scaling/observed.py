@@ -24,6 +24,7 @@ from nqmjax._tools import (
     write_atomically,
 )
 
+RUNS = "a curve is updates to one target, of one model: give those columns alone; runs of all kinds are for nqmjax fit"
 COLUMNS = Columns(
     required=("batch_size", "steps"),
     known=("batch_size", "steps", "learning_rate", "standard_error", "label"),
@@ -36,6 +37,7 @@ COLUMNS = Columns(
     },
     text=("label",),
     empty=("learning_rate", "standard_error"),
+    refused=dict.fromkeys(("n", "params", "parameters", "numparams", "nparams", "modelsize", "loss", "valloss"), RUNS),
 )
 POSITIVE = {"steps": "number of updates", "learning_rate": "rate", "standard_error": "standard error, in updates"}
 """What is above 0."""

@@ -99,18 +99,23 @@ def _about(problem: NoisyQuadratic, template: MeanFieldOptimizer, batches: np.nd
 
 
 def _first_race(runs: Any, rates: np.ndarray, limit: int, batch: float, before: tuple[float, Winner] | None) -> Winner:
-    """The best of rates a factor of two apart: of all, or around the one that is to be expected from a larger batch size."""
+    """The best of rates a factor of two apart: around the one that is to be expected from a larger batch size, or of all.
+
+    A smaller batch takes at most as many more updates as it is smaller, or a few times that.
+    """
     if before is None:
         return _within_limits(runs, rates[::-1], FIRST_LIMIT, limit)
     larger, last = before
     if not np.isfinite(last.found.steps):  # smaller batches take no fewer steps
         return last
     centre, start = last.rate * np.sqrt(batch / larger), LONGER * float(last.found.steps)
+    most = int(min(LONGER * start * larger / batch, limit))
     while True:
         around = np.clip(centre * AROUND, rates[0], rates[-1])
-        winner = _within_limits(runs, around, start, limit)
-        inside = around.min() < winner.rate < around.max() or winner.rate in (rates[0], rates[-1])
-        if inside or not np.isfinite(winner.found.steps):
+        winner = _within_limits(runs, around, start, most)
+        if not np.isfinite(winner.found.steps):  # the best rate is not where it was to be expected
+            return _within_limits(runs, rates[::-1], FIRST_LIMIT, limit)
+        if around.min() < winner.rate < around.max() or winner.rate in (rates[0], rates[-1]):
             return winner
         centre, start = winner.rate, float(winner.found.steps)
 

@@ -12,7 +12,7 @@ from nqmjax._tools import FirstAlone, Workers, check_steps, precision, require
 from nqmjax.dynamics import check_precision
 from nqmjax.optimizers import Optimizer
 from nqmjax.problem import NoisyQuadratic
-from nqmjax.target import MAX_STEPS, StepsToTarget, check_rule, search
+from nqmjax.target import MAX_STEPS, StepsToTarget, check_rule, jit_searches, search
 
 CHUNK = 64
 """Lanes of one call of the compiled search; all calls have this many, so that it is compiled once."""
@@ -88,7 +88,7 @@ def search_lanes(
     return jax.tree.map(lambda values: np.take_along_axis(values, back, axis=1).reshape(lanes, batches), found)
 
 
-_search = jax.jit(functools.partial(search, outermost=True), static_argnames="stays")
+_search = jit_searches(functools.partial(search, outermost=True), static_argnames="stays")
 _first_alone = FirstAlone()
 
 

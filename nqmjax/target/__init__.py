@@ -11,6 +11,9 @@ crossing any more. A time known to be at or below the target (met while squaring
 never looked beyond before it is passed. And at every time a smaller batch has the larger risk, so that the batch sizes
 of one setting of the hyperparameters share one table and one walk, the largest first.
 
+Where hops keep failing, because directions with two state variables swing through zero one after the other, strides through
+the run with one bound for all of them show how far to go (`nqmjax.target.swings`): hops then only lead there.
+
 For the rule "stays" the last update above the target is searched for from the end, from a time after which the upper
 bound over all later updates is at or below the target: see `nqmjax.target.last`.
 """
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING
 from nqmjax._tools import exports
 
 if TYPE_CHECKING:
+    from nqmjax.target.compiled import jit_searches
     from nqmjax.target.mean_field import check_rule, first_of_many
     from nqmjax.target.search import search, steps_to_target
     from nqmjax.target.table import MAX_STEPS, Status, StepsToTarget
@@ -31,6 +35,7 @@ exports(
         "table": ["StepsToTarget", "Status"],
     },
     internal={
+        "compiled": ["jit_searches"],
         "mean_field": ["check_rule", "first_of_many"],
         "search": ["search"],
         "table": ["MAX_STEPS"],

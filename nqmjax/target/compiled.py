@@ -1,10 +1,13 @@
 """How many independent searches, each a loop over small arrays, are compiled for the processor at hand."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax.experimental.xla_metadata import set_xla_metadata
+
+from nqmjax._tools import is_traced
 
 LANES = 1024
 """Searches that run side by side on an accelerator."""
@@ -14,6 +17,23 @@ SMALL = 512
 
 SMALL_LANE = 128
 """Numbers in a lane's arrays up to which it is: XLA fails on tables of more than some 4096, 31 powers times batch sizes."""
+
+
+PLAIN_SUMS = {"xla_disable_hlo_passes": "tree_reduction_rewriter"}
+"""Options of XLA that make a sum over directions one loop on a CPU: as a tree it takes longer, and a quarter of compilation."""
+
+
+def jit_searches(function: Callable, static_argnames: Any) -> Callable:
+    """`jax.jit`, and on a CPU with sums that are plain loops, unless it is part of a larger program."""
+    jitted = functools.partial(jax.jit, function, static_argnames=static_argnames)
+    usual, plain = jitted(), jitted(compiler_options=PLAIN_SUMS)
+
+    @functools.wraps(plain)
+    def call(*arguments: Any, **options: Any) -> Any:
+        alone = jax.default_backend() == "cpu" and not is_traced(arguments)
+        return (plain if alone else usual)(*arguments, **options)
+
+    return call
 
 
 def map_lanes(function: Callable, shared: Any, lanes: Any, outermost: bool) -> Any:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from nqmjax.dynamics import Model, Position, Span, floor_log2, for_ever, look_ahead, settle, start_position
+from nqmjax.target.swings import POINTS, Stride, Swings, scan
 from nqmjax.target.table import (
     FOREVER,
     GROWTH,
@@ -21,6 +22,15 @@ from nqmjax.target.table import (
     result,
     rounding,
 )
+
+FAILS = 3
+"""Hops that fail before strides are scanned."""
+
+SCANS, RETRY = 3, 12
+"""Scans in a row that show nothing before hops go on alone, and how many more of those have to fail then."""
+
+ENOUGH = 5
+"""Doublings of a stride from which on a look that is as long would be cheaper than a scan."""
 
 LEVELS = 31
 """Doublings of the longest search, 2^31 updates."""
@@ -45,7 +55,8 @@ def first_passage(model: Model, batch_size: jax.Array, target: jax.Array, max_st
 
     table = climb(model, LEVELS, decided)
     limits = jnp.where(table.enough, jnp.minimum(max_steps, powers[table.top]), max_steps) if model.anchored else max_steps
-    question = _Question(model, table, powers, batch_size, target, limits)
+    swings = None if model.anchored or len(model.read) != 2 else Swings.of(model)
+    question = _Question(model, table, swings, powers, batch_size, target, limits)
     walk = jax.lax.while_loop(question.going_on, question.step, question.start())
     # A batch size that ran out of steps before the walk ended was not followed any further.
     followed = max_steps >= walk.time
@@ -70,6 +81,7 @@ class _Stride(NamedTuple):
     streak: jax.Array  # hops of this length in a row
     patience: jax.Array  # how many make the next one longer
     smooth: jax.Array  # whether the last hop that failed met the target at its end
+    fails: jax.Array  # hops that failed, for the batch size at hand; from `FAILS` on `level` is that of strides to scan
 
 
 class _Walk(NamedTuple):
@@ -77,6 +89,7 @@ class _Walk(NamedTuple):
 
     time: jax.Array
     here: Position
+    safe: jax.Array  # a time up to which nothing is missed
     stride: _Stride
     limits: jax.Array  # one update later the target is met, or the search is over
     ends: jax.Array  # risk at that later update, inf where it is not known
@@ -94,7 +107,8 @@ class _Look(NamedTuple):
     end: Position
     single: jax.Array  # whether it is a single update
     met: jax.Array  # whether the batch size at hand meets the target at its end
-    hop: jax.Array  # whether nothing is missed by going there
+    clear: jax.Array  # whether the look proves that nothing is missed by going there
+    hop: jax.Array  # whether nothing is
 
 
 class _Question(NamedTuple):
@@ -102,6 +116,7 @@ class _Question(NamedTuple):
 
     model: Model
     table: Table
+    swings: Swings | None  # where there are two state variables
     powers: jax.Array  # 2^level
     batch_size: jax.Array
     target: jax.Array
@@ -117,8 +132,9 @@ class _Question(NamedTuple):
         steps = jnp.where((start.bias <= self.target) & (self.target > 0), jnp.zeros_like(self.batch_size), jnp.inf)
         current = _count((steps < jnp.inf) | (self.max_steps <= 0) | (self.target <= 0))
         none = jnp.zeros_like(current)
-        stride = _Stride(none, none, none + 2, self.largest(ends, current) < jnp.inf)
-        walk = _Walk(jnp.zeros_like(limits[0]), start, stride, limits, ends, current, steps, steps, steps, none)
+        stride = _Stride(none, none, none + 2, self.largest(ends, current) < jnp.inf, none)
+        now = jnp.zeros_like(limits[0])
+        walk = _Walk(now, start, now, stride, limits, ends, current, steps, steps, steps, none)
         return walk._replace(stride=stride._replace(level=self.longest(walk)))
 
     def going_on(self, walk: _Walk) -> jax.Array:
@@ -129,9 +145,46 @@ class _Question(NamedTuple):
 
     def step(self, walk: _Walk) -> _Walk:
         """Look ahead, write down what is seen, and choose how far to look next."""
+        if self.swings is None:
+            look = self.look(walk)
+            further = self.account(walk, look)
+            return further._replace(stride=self.next_hop(walk, look, further))
+        scanning = walk.stride.fails >= FAILS
+        scan, skip = self.scan, lambda walk: (walk.safe, walk.stride)
+        safe, stride = jax.lax.cond(scanning & (walk.safe <= walk.time), scan, skip, walk)
+        ahead = floor_log2(safe - walk.time)
+        level = jnp.minimum(jnp.where(safe > walk.time, ahead, stride.level), self.longest(walk))
+        walk = walk._replace(safe=safe, stride=stride._replace(level=level))
         look = self.look(walk)
         further = self.account(walk, look)
-        return further._replace(stride=self.next_hop(walk, look, further))
+        # Where a look proves by itself about as much as a scan, looks are enough.
+        enough = scanning & look.clear & (level >= stride.level + ENOUGH)
+        hop = self.next_hop(walk, look, further)
+        hop = hop._replace(fails=jnp.where(enough, 0, hop.fails))
+        on = scanning & ~enough & (stride.fails >= FAILS) & (further.current == walk.current)
+        return further._replace(stride=jax.tree.map(functools.partial(jnp.where, on), stride, hop))
+
+    def scan(self, walk: _Walk) -> tuple[jax.Array, _Stride]:
+        """A time up to which strides show that the target is not met, and how long to make them next."""
+        assert self.swings is not None
+        wanted = (walk.stride.fails >= FAILS) & (walk.safe <= walk.time)
+        room = self.largest(walk.limits, walk.current) - walk.time
+        level = jnp.clip(floor_log2(room) - 2, 0, jnp.minimum(walk.stride.level, self.table.top))
+        length = self.powers[level]
+        most = jnp.where(wanted, jnp.minimum(room // length, POINTS), 0).astype(jnp.int32)
+        floor = self.target + rounding(self.target) - walk.here.noise / self.batch_size[walk.current]
+        spans = self.table.spans
+        increment, margin = (jax.lax.dynamic_index_in_dim(x, level, keepdims=False) for x in (spans.increment, spans.margin))
+        stride = Stride(level, length.astype(floor.dtype), increment, margin)
+        found = scan(self.model, self.swings, stride, walk.here, floor, most)
+        longer = (found.good == most) & (found.slack > 0)
+        shorter = jnp.where(found.good == 0, 2, jnp.where(found.good < most, 1, 0))
+        fails = jnp.where(found.good > 0, FAILS, walk.stride.fails + 1)
+        given_up = fails >= FAILS + SCANS
+        level = jnp.where(given_up, walk.stride.level + 2 * (SCANS - 1), jnp.maximum(level + longer - shorter, 0))
+        fails = jnp.where(given_up, -RETRY, fails)
+        stride = walk.stride._replace(level=level.astype(jnp.int32), fails=fails)
+        return walk.time + found.good * length, stride
 
     def look(self, walk: _Walk) -> _Look:
         """Whether the target can be met before the end of the next hop, by the batch size at hand."""
@@ -141,8 +194,8 @@ class _Question(NamedTuple):
         met = risk_at_end <= self.target
         clear = (ahead.lower + walk.here.noise / batch > self.target - rounding(self.target)) & ~met
         tame = risk_at_end < jnp.minimum(GROWTH * jnp.maximum(self.target, risk), huge(self.model))
-        time = walk.time + self.powers[walk.stride.level]
-        return _Look(time, ahead.end, single, met, single | (clear & tame))
+        time, clear = walk.time + self.powers[walk.stride.level], clear & tame
+        return _Look(time, ahead.end, single, met, clear, single | clear | (time <= walk.safe))
 
     def account(self, walk: _Walk, look: _Look) -> _Walk:
         """Go there if nothing is missed; each batch size that meets the target there has its answer, or a limit."""
@@ -157,6 +210,7 @@ class _Question(NamedTuple):
         return _Walk(
             time=time,
             here=jax.tree.map(functools.partial(jnp.where, look.hop), look.end, walk.here),
+            safe=walk.safe,
             stride=walk.stride,
             limits=jnp.where(nearer, look.time - 1, jnp.where(passed, self.max_steps, walk.limits)),
             ends=jnp.where(nearer, after, jnp.where(passed, jnp.inf, walk.ends)),
@@ -185,6 +239,7 @@ class _Question(NamedTuple):
             streak=jnp.where(jump | longer, 0, streak),
             patience=jnp.where(next_batch, 1, patience),
             smooth=smooth,
+            fails=jnp.where(next_batch, 0, stride.fails + failed),
         )
 
     def longest(self, walk: _Walk) -> jax.Array:

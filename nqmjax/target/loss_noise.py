@@ -21,11 +21,12 @@ import numpy as np
 from nqmjax.dynamics import (
     DIED_AWAY,
     FEWEST,
+    UNROLLED,
     Moments,
+    abscissa,
     first_contour,
     in_one_precision,
     loss,
-    map_runs,
     moments_at,
     scored_at,
     second_moments,
@@ -33,6 +34,7 @@ from nqmjax.dynamics import (
     transform,
     update_moments,
 )
+from nqmjax.target.compiled import map_lanes
 from nqmjax.target.table import Status, StepsToTarget, crossing_time, rounding
 
 SEAM = 1e-9
@@ -65,14 +67,22 @@ class Passage(NamedTuple):
 
 
 def loss_noise_search(
-    problem: Any, optimizer: Any, batch_size: Any, target: Any, max_steps: Any, plain: Callable[..., StepsToTarget]
+    problem: Any,
+    optimizer: Any,
+    batch_size: Any,
+    target: Any,
+    max_steps: Any,
+    plain: Callable[..., StepsToTarget],
+    outermost: bool,
 ) -> StepsToTarget:
     """Steps of many lanes, see `search`; each batch size is a run of its own. `plain` is `search` itself."""
     problem, optimizer, batch_size, target = in_one_precision((problem, optimizer, batch_size, target))
-    column = jax.tree.map(lambda leaf: leaf[:, None], (optimizer, target))
-    integer = jax.dtypes.canonicalize_dtype(jnp.int64)
+    integer, shape = jax.dtypes.canonicalize_dtype(jnp.int64), batch_size.shape
+    cells = jax.tree.map(lambda leaf: jnp.repeat(leaf, shape[1]), (optimizer, target))
+    cells = (*cells, batch_size.ravel(), jnp.broadcast_to(max_steps, shape).astype(integer).ravel())
 
-    def lane(optimizer: Any, batch_size: Any, target: Any, max_steps: Any) -> StepsToTarget:
+    def steps_of(problem: Any, cell: Any) -> StepsToTarget:
+        optimizer, target, batch_size, max_steps = cell
         system, start = second_moments(problem, optimizer, batch_size)
         same = (system.parameter == system.scored).all()
         lane = jax.tree.map(lambda leaf: leaf[None], (optimizer, batch_size[None], target, max_steps[None]))
@@ -82,7 +92,10 @@ def loss_noise_search(
         hopeless = (bound.status != Status.REACHED) & (found.status != Status.REACHED)
         return jax.tree.map(lambda yes, no: jnp.where(hopeless, yes, no), bound, found)
 
-    return map_runs(lane, column[0], batch_size, column[1], jnp.asarray(max_steps).astype(integer))
+    # Eigenvalues of larger systems are found by a library, which no kernel of nested loops can call.
+    _, start = jax.eval_shape(second_moments, problem, jax.tree.map(lambda leaf: leaf[0], optimizer), batch_size[0, 0])
+    found = map_lanes(steps_of, problem, cells, outermost and len(start) <= UNROLLED)
+    return jax.tree.map(lambda values: values.reshape(shape), found)
 
 
 def frozen(problem: Any, level: jax.Array) -> Any:
@@ -93,8 +106,12 @@ def frozen(problem: Any, level: jax.Array) -> Any:
 
 def first_passage(system: Moments, start: jax.Array, target: jax.Array, max_steps: jax.Array) -> StepsToTarget:
     """The first update after which the risk is at or below `target`, of one run."""
-    question = _Question(system, target, max_steps, HUGE * jnp.maximum(target, loss(system, start, system.scored)))
-    last = jax.lax.while_loop(question.going_on, question.step, question.start(start))
+    most = HUGE * jnp.maximum(target, loss(system, start, system.scored))
+    question = _Question(system, target, max_steps, most, jnp.zeros_like(target))
+    begun = question.start(start)
+    far = question.going_on(begun) & (begun.head < max_steps)
+    question = question._replace(edge=jax.lax.cond(far, abscissa, lambda _: question.edge, system))
+    last = jax.lax.while_loop(question.going_on, question.step, begun)
     reached = last.steps < jnp.inf
     never = last.settled | (target <= system.irreducible)
     failed = jnp.where(never, Status.NEVER, Status.OUT_OF_STEPS)
@@ -113,6 +130,7 @@ class _Question(NamedTuple):
     target: jax.Array
     max_steps: jax.Array
     most: jax.Array  # a risk from which the run does not come back
+    edge: jax.Array  # of the transform, see `abscissa`
 
     def start(self, moments: jax.Array) -> Passage:
         """Before the first update."""
@@ -165,7 +183,7 @@ class _Question(NamedTuple):
         largest = jnp.iinfo(passage.time.dtype).max // (2 * WIDTH)
         room = jnp.minimum(jnp.minimum(passage.time, largest) * (WIDTH - 1), WIDTH * (passage.time - passage.origin))
         end = passage.time + jnp.minimum(room, passage.reach)
-        found = transform(system, passage.at_origin, (end - passage.origin).astype(dtype))
+        found = transform(system, passage.at_origin, (end - passage.origin).astype(dtype), self.edge)
 
         def risk_at(time: jax.Array) -> jax.Array:
             return scored_at(found, (time - passage.origin).astype(dtype))
@@ -187,7 +205,7 @@ class _Question(NamedTuple):
             steps=steps,
             before=risk_at(at - 1),
             after=risk_at(at),
-            settled=found.edge * end.astype(dtype) < -FORGOTTEN - jnp.log(scale),
+            settled=self.edge * end.astype(dtype) < -FORGOTTEN - jnp.log(scale),
         )
         longer = passage._replace(head=passage.time + jnp.maximum(passage.time - passage.origin, FEWEST))
         shorter = passage._replace(reach=(end - passage.time) // 2)

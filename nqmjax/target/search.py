@@ -11,7 +11,7 @@ from nqmjax._tools import check_steps, check_target, evaluate, is_traced
 from nqmjax.dynamics import build_model, centred, check_precision, check_run, check_shapes, without_idle_directions
 from nqmjax.optimizers import MeanFieldOptimizer, Optimizer
 from nqmjax.problem import NoisyQuadratic
-from nqmjax.target.compiled import map_lanes
+from nqmjax.target.compiled import jit_searches, map_lanes
 from nqmjax.target.first import first_passage
 from nqmjax.target.last import last_passage
 from nqmjax.target.loss_noise import loss_noise_search
@@ -86,7 +86,7 @@ def steps_to_target(
     return evaluate(kernel, problem, optimizer, batch_size, target, max_steps, dtype=dtype)
 
 
-@functools.partial(jax.jit, static_argnames=("stays", "outermost"))
+@functools.partial(jit_searches, static_argnames=("stays", "outermost"))
 def _broadcast_steps(
     problem: Any, optimizer: Any, batch_size: Any, target: Any, max_steps: Any, stays: bool, outermost: bool
 ) -> StepsToTarget:
@@ -124,7 +124,7 @@ def search(
         return mean_field_search(problem, optimizer, batch_size, target, max_steps)
     if problem.follows_loss:
         problem, optimizer, batch_size, target = jax.lax.stop_gradient((problem, optimizer, batch_size, target))
-        return loss_noise_search(problem, optimizer, batch_size, target, jnp.minimum(max_steps, MAX_STEPS), search)
+        return loss_noise_search(problem, optimizer, batch_size, target, jnp.minimum(max_steps, MAX_STEPS), search, outermost)
     integer = jax.dtypes.canonicalize_dtype(jnp.int64)
 
     def steps_of(problem: Any, lane: Any) -> StepsToTarget:

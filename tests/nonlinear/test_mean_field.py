@@ -12,10 +12,26 @@ import nqmjax as nq
 PROBLEM = nq.from_spectrum([1.0, 0.3, 0.05], count=[200, 400, 1000], noise=[1.0, 0.5, 0.1], initial=[1.0, 2.0, 0.5])
 LAYERED = dataclasses.replace(PROBLEM, layer=("a", "b", "a"))
 SMALL = {"nodes": 24}
+
+
+def of_weights(transformation):
+    """The transformation given weights `theta - theta_0` for parameters."""
+
+    def update(updates, state, params):
+        updates, inner = transformation.update(updates, state[1], params - state[0])
+        return updates, (state[0], inner)
+
+    return optax.GradientTransformation(lambda params: (params, transformation.init(params)), update)
+
+
 METHODS = {
     "Adam": (nq.Adam(0.05, **SMALL), optax.adam(0.05)),
     "Adam (0.8, 0.95)": (nq.Adam(0.05, 0.8, 0.95, **SMALL), optax.adam(0.05, 0.8, 0.95)),
     "Adam without momentum": (nq.Adam(0.05, 0.0, 0.99, **SMALL), optax.adam(0.05, 0.0, 0.99)),
+    "AdamL2": (
+        nq.AdamL2(0.05, 0.9, 0.95, strength=0.3, **SMALL),
+        optax.chain(of_weights(optax.add_decayed_weights(0.3)), optax.adam(0.05, 0.9, 0.95)),
+    ),
     "RMSprop": (nq.RMSprop(0.02, 0.99, **SMALL), optax.rmsprop(0.02, 0.99)),
     "SignSGD": (nq.SignSGD(0.05, **SMALL), optax.sign_sgd(0.05)),
     "Lion": (nq.Lion(0.02, **SMALL), optax.lion(0.02, weight_decay=0.0)),
@@ -53,6 +69,26 @@ def test_adam_is_its_plain_loop(decay):
     if decay == 0:
         adam = nq.Adam(0.07, 0.8, 0.97, 1e-3, nodes=8)
         np.testing.assert_allclose(nq.risk_curve(PROBLEM, adam, 64, 60), expected, rtol=1e-11)
+
+
+def test_l2_through_adam_is_decay_of_the_gradient():
+    """A loop over means alone where there is no noise, leaps included; without strength it is Adam."""
+    a, b1, b2, pull, still = 0.002, 0.8, 0.97, 0.2, dataclasses.replace(PROBLEM, noise=np.zeros(3))
+    h, start, risks = PROBLEM.curvature, np.sqrt(PROBLEM.initial), []
+    theta, m, v = start, np.zeros(3), np.zeros(3)
+    for t in range(1, 3002):
+        risks.append(0.5 * (PROBLEM.count * h * theta**2).sum())
+        gradient = h * theta + pull * (theta - start)
+        m, v = b1 * m + (1 - b1) * gradient, b2 * v + (1 - b2) * gradient**2
+        theta = theta - a * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + 1e-3)
+    optimizer = nq.AdamL2(a, b1, b2, 1e-3, strength=pull, basis="rotated")
+    each = [jax.tree.map(lambda leaf, i=i: leaf[[i]] if np.ndim(leaf) else leaf, still) for i in range(3)]
+    curve = sum(nq.risk_curve(part, optimizer, 1, 3000) for part in each)  # one coordinate is its own mean square
+    np.testing.assert_allclose(curve, risks, rtol=1e-9)
+    leapt = sum(nq.risk(part, optimizer, 1, [1000, 3000]) for part in each)
+    np.testing.assert_allclose(leapt, [risks[1000], risks[3000]], rtol=1e-3)
+    none = nq.risk_curve(PROBLEM, nq.AdamL2(0.05, strength=0.0, **SMALL), 64, 120)
+    np.testing.assert_allclose(none, nq.risk_curve(PROBLEM, nq.Adam(0.05, **SMALL), 64, 120), rtol=1e-13)
 
 
 def test_lion_with_equal_betas_zero_is_sign_descent():
@@ -182,6 +218,7 @@ def test_bad_input_is_named(call, message):
 LEAPING = {
     "Adam": nq.Adam(0.05, **SMALL),
     "AdamW": nq.AdamW(0.01, 0.8, 0.97, weight_decay=0.1, **SMALL),
+    "AdamL2": nq.AdamL2(0.01, 0.8, 0.97, strength=0.1, **SMALL),
     "rotated": nq.Adam(0.01, basis="rotated"),
     "SignSGD": nq.SignSGD(0.002, weight_decay=0.1, **SMALL),
     "Lion": nq.Lion(0.0003, weight_decay=0.1, **SMALL),

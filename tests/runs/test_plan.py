@@ -11,6 +11,7 @@ from made_models import made_model
 import nqmjax as nq
 from nqmjax.runs import Limits, StepTable, StepTime, critical_batch_sizes, plan
 from nqmjax.runs.laws.base import law_inputs
+from nqmjax.runs.plan import _Space
 from nqmjax.runs.predict import mean_log_losses
 from nqmjax.runs.settings import RunSchedule, run_settings
 
@@ -232,6 +233,14 @@ def test_fixed_sizes_are_kept():
     assert (both.best.model_size.item(), both.best.batch_size.item(), both.best["steps"].item()) == (1e8, 5000, 2e6)
     assert both.best.outside.item() == "batch_size above, steps above, compute above"
     np.testing.assert_allclose([both.flat["model_size"], both.flat["batch_size"]], [[1e8, 1e8], [5000, 5000]], rtol=1e-12)
+
+
+@pytest.mark.parametrize("batch", [64.0, 100.0, 3.7, 1000.0])
+def test_rounding_leads_no_grid_out_of_its_range(batch):
+    """`np.geomspace(64, 64, 25)` has 63.999999999999986 in it: a batch that is not the one asked for, with no update left."""
+    sizes, batches = _Space((1e7, 1e7), (batch, batch)).grid(Limits(compute=1e18))
+    assert set(sizes) == {1e7}
+    assert set(batches) == {batch}
 
 
 def test_the_only_size_that_was_seen_is_kept():

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import nqmjax as nq
+from nqmjax.scaling.race import RATES as RACED
+from nqmjax.scaling.race import Winner, _first_race
 
 PROBLEM = nq.from_spectrum([1.0, 0.3, 0.05], count=[200, 400, 1000], noise=[1.0, 0.5, 0.1], initial=[1.0, 2.0, 0.5])
 RATES = np.geomspace(0.01, 1.0, 41)
@@ -43,3 +45,19 @@ def test_curves_stand_beside_those_of_sgd_at_power_0_only():
     assert "of SignSGD those of the parameters" in table.attrs["rate_units"]
     with pytest.raises(ValueError, match=r"powers is \[0.5\]: adam takes no preconditioner: add 0, or leave adam out"):
         nq.scaling.scaling_curves(PROBLEM, [64], 0.1, ["sgd", "adam"], [0.5], progress=False)
+
+
+def test_where_the_best_rate_is_not_expected_all_rates_race():
+    """A rate that swings across the target at a large batch size tells nothing of a smaller one."""
+    asked = []
+
+    def runs(rates, nodes, limit):
+        asked.append(limit)
+        steps = np.where((rates == 0.125) & (limit >= 63), 63.0, np.inf)
+        status = np.where(np.isfinite(steps), nq.Status.REACHED, nq.Status.OUT_OF_STEPS)
+        return nq.StepsToTarget(steps, status, steps)
+
+    larger = Winner(4.0, 16, nq.StepsToTarget(14.0, nq.Status.REACHED, 13.5))
+    found = _first_race(runs, RACED, 2**31 - 1, 2.0**18, (2.0**20, larger))
+    assert (found.rate, float(found.found.steps)) == (0.125, 63)
+    assert max(asked) <= 16 * 4 * 14

@@ -75,7 +75,7 @@ def run(
       seed: The same one gives the same numbers. [default: 0]
       output: The table is OUTPUT.nc, the spectrum OUTPUT.csv, the figure OUTPUT.png. [default: nqmjax-measure]
     """
-    image, data = beside(output or unused("nqmjax-measure", force, ".png", ".nc", ".csv"), ".nc")
+    image, data = beside(output or unused("nqmjax-measure", force, ".png", ".nc", ".csv"), ".nc", ".csv")
     spectrum = data.with_suffix(".csv")
     check_outputs((image, data, spectrum), force, source_of(model))
     function, params, examples, loss = network_of(model)

@@ -119,7 +119,7 @@ def run(
         for name, value in {"model": model, "target": target, **pilots.given()}.items():
             require(value is None, name, value, f"{runs} has runs already; leave one of them out")
         curves = scaling.read_observed(runs)
-    image, data = beside(output or unused("nqmjax-pilot", force, ".png", ".nc", ".csv"), ".nc")
+    image, data = beside(output or unused("nqmjax-pilot", force, ".png", ".nc", ".csv"), ".nc", ".csv")
     tuned = data.with_suffix(".csv") if runs is None else None
     outputs = [image, data, *([] if tuned is None else [tuned])]
     check_outputs(outputs, force, source_of(model), runs)

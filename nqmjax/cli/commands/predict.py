@@ -9,9 +9,10 @@ from cyclopts import App, Parameter
 
 from nqmjax import runs as training
 from nqmjax import schedules
-from nqmjax._tools import check_output, require, write_atomically
+from nqmjax._tools import require, write_atomically
 from nqmjax.cli import reports
 from nqmjax.cli.options import OUTPUT, QUESTION, Force, Output
+from nqmjax.cli.outputs import check_outputs
 from nqmjax.cli.reports import with_command
 from nqmjax.cli.run_options import BatchSize, Family, Kind, Level, ModelSize, Real, Steps, run_schedule
 
@@ -93,7 +94,8 @@ def run(
         return
     require(not given, "runs", runs, f"the file says all; leave out {' and '.join(given)}")
     if output is not None:
-        _check_answers(output, force, model, runs)
+        require(output.suffix.lower() == ".csv", "output", output, "give a file whose name ends in .csv")
+        check_outputs([output], force, model, runs)
     found = training.read_model(model)
     settings = training.read_settings(runs, run_schedule(found, schedule, warmup), found.learning_rate)
     table = with_command(training.predict(found, settings, **accuracy))
@@ -129,13 +131,6 @@ def _one(model: "RunModel", run: Run, schedule: tuple[str | None, float | None],
     return reports.run_report(
         with_command(table).isel(run=0), model, f"{run.plan}, {plan.pieces} piece{'s' * (plan.pieces != 1)}"
     )
-
-
-def _check_answers(output: Path, force: bool, *sources: Path) -> None:
-    require(output.suffix.lower() == ".csv", "output", output, "give a file whose name ends in .csv")
-    check_output(output, force)
-    same = [source for source in sources if source.exists() and output.exists() and source.samefile(output)]
-    require(not same, "output", output, "this file is an input; give another name")
 
 
 def answers_text(table: "xr.Dataset", details: bool) -> str:

@@ -60,7 +60,7 @@ Optimizers: sgd, heavy_ball, nesterov, qhm; with the exponential moving average
 of the iterates ema (that of sgd), ema_heavy_ball, ema_nesterov, ema_qhm. Their
 hyperparameters: learning_rate, momentum, nu, decay (of the average). Without
 preconditioner, and of their hyperparameters only the learning rate tuned: adam,
-adamw, rmsprop, sign, lion (--fixed beta2=0.95 weight_decay=0.1), followed by a
+adamw, rmsprop, sign, lion (--fixed beta2=0.95 weight_decay=1e-3), followed by a
 closure; adam_rotated is Adam whose coordinates mix all directions. Their rates
 are in units of the parameters. So are normalized_sgd, clipped_sgd (--fixed
 max_norm=1), lars and lamb, whose rates follow norms, of the layers that a
