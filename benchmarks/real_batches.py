@@ -47,38 +47,43 @@ def first_epochs(settings: Settings) -> xr.Dataset:
     rates = 2.0 ** np.arange(-4, 2)
     rows = []
     for batch in batches:
-        found = []
+        found = {}
         for name, stages in plans(batch, epochs).items():
             path = settings.place(f"{batch}-{name.replace(' ', '-')}-{settings.seeds}.nc")
-            found.append(kept(path, task, stages, rates, settings.seeds))
-            print(batch, name, found[-1].held_out_accuracy.isel(epoch=-1).mean("seed").max().item(), flush=True)
-        names = xr.DataArray(list(plans(batch, epochs)), dims="method", name="method")
-        rows.append(xr.concat(found, names, join="outer"))
-    curves = xr.concat(rows, xr.DataArray(list(batches), dims="batch_size", name="batch_size"), join="exact")
-    curves = curves.assign(learning_rate=("rate", rates))
-    table = at_best(curves.ffill("epoch").isel(epoch=-1, drop=True), "learning_rate")
-    best = at_each_best(curves).sel(best_for="held_out_accuracy", drop=True)
-    curves = curves[list(MEASURED)].isel(rate=best)
-    table = table.assign({f"curve_{name}": curves[name].mean("seed") for name in MEASURED})
-    table = table.assign({f"curve_{name}_deviation": curves[name].std("seed", ddof=1) for name in MEASURED})
+            found[name] = kept(path, task, stages, rates, settings.seeds)
+            print(batch, name, found[name].held_out_accuracy.isel(epoch=-1).mean("seed").max().item(), flush=True)
+        rows.append(courses(found, rates))
+    table = xr.concat(rows, xr.DataArray(list(batches), dims="batch_size", name="batch_size"), join="exact")
     return table.assign_attrs(task=repr(task), epochs=epochs, smaller=SMALLER, discarded=SHARE)
 
 
-def at_each_best(curves: xr.Dataset) -> xr.DataArray:
-    """The number of the best rate, by accuracy and by training loss, at the end."""
-    last = curves.ffill("epoch").isel(epoch=-1).mean("seed", skipna=False)
-    best = [last.held_out_accuracy.fillna(0).argmax("rate"), last.training_loss.fillna(np.inf).argmin("rate")]
-    return xr.concat(best, xr.DataArray(["held_out_accuracy", "training_loss"], dims="best_for", name="best_for"))
+def courses(found: Mapping[str, xr.Dataset], rates: np.ndarray) -> xr.Dataset:
+    """What methods measure at the end, at their best rates, and their curves at those that are best for the accuracy."""
+    names = xr.DataArray(list(found), dims="method", name="method")
+    last = xr.concat([one.isel(epoch=-1, drop=True) for one in found.values()], names, join="exact")
+    table = at_best(last.assign(learning_rate=("rate", rates)), "learning_rate")
+    best = last.held_out_accuracy.mean("seed", skipna=False).fillna(0).argmax("rate")
+    return with_curves(table, xr.concat(list(found.values()), names, join="outer"), best)
+
+
+def with_curves(table: xr.Dataset, curves: xr.Dataset, best: xr.DataArray) -> xr.Dataset:
+    """The table and means and standard deviations of curves over seeds, at one rate of each method."""
+    chosen = curves[list(MEASURED)].isel(rate=best)
+    means = {f"curve_{name}": chosen[name].mean("seed") for name in MEASURED}
+    return table.assign(means | {f"curve_{name}_deviation": chosen[name].std("seed", ddof=1) for name in MEASURED})
 
 
 def kept(path: Path, task: Task, stages: list[Stage], rates: np.ndarray, seeds: int) -> xr.Dataset:
     """Curves over rate, seed and epoch, from a file if they are there."""
     if path.exists():
-        return xr.load_dataset(path)
+        return xr.load_dataset(path, engine="h5netcdf")
     values = train(task, stages, rates, seeds)
-    curves = xr.Dataset({name: (("rate", "seed", "epoch"), values[..., place]) for place, name in enumerate(MEASURED)})
+    curves = xr.Dataset(
+        {name: (("rate", "seed", "epoch"), values[..., place]) for place, name in enumerate(MEASURED)},
+        coords={"epoch": np.arange(values.shape[2])},
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
-    curves.assign_coords(epoch=np.arange(values.shape[2])).to_netcdf(path)
+    curves.to_netcdf(path, engine="h5netcdf")
     return curves
 
 
@@ -181,7 +186,4 @@ def layer_rates(settings: Settings) -> xr.Dataset:
     last = curves[list(MEASURED)].sel(update=updates, drop=True).assign(learning_rate=curves.learning_rate)
     table = at_best(last, "learning_rate")
     best = last.mean("seed", skipna=False).held_out_accuracy.fillna(0).argmax("rate")
-    chosen = curves[list(MEASURED)].isel(rate=best)
-    table = table.assign({f"curve_{name}": chosen[name].mean("seed") for name in MEASURED})
-    table = table.assign({f"curve_{name}_deviation": chosen[name].std("seed", ddof=1) for name in MEASURED})
-    return table.assign_attrs(task=repr(task), epochs=epochs, batch_size=batch)
+    return with_curves(table, curves, best).assign_attrs(task=repr(task), epochs=epochs, batch_size=batch)

@@ -33,7 +33,7 @@ PIECES = {
     "constant_epochs": Piece(constant_epochs, (4, 16)),
     "constant_updates": Piece(constant_updates, (4, 16)),
     "epoch_budgets": Piece(epoch_budgets, (4, 16)),
-    "first_epochs": Piece(first_epochs, (8, 16)),
+    "first_epochs": Piece(first_epochs, (4, 16)),
     "layer_rates": Piece(layer_rates, (4, 16)),
 }
 """Zhang et al.; Smith et al., sections 3, 4 and 5; Gao & Zhong, sections 3 and 4."""

@@ -78,13 +78,13 @@ def check_choice(argument: str, value: str, choices: Iterable[str]) -> None:
         raise ValueError(no_choice(argument, value, choices))
 
 
-def no_choice(argument: str, value: Any, choices: Sequence[str]) -> str:
-    """The message about a value that is none of `choices`.
+def no_choice(argument: str, value: Any, choices: Sequence[str], plain: str | None = None) -> str:
+    """The message about a value that is none of `choices`; the nearest one is that of its `plain` spelling, if that is given.
 
     >>> no_choice("optimizer", "sdg", ["sgd", "adam"])
     "optimizer is 'sdg': did you mean 'sgd'? choose from sgd, adam"
     """
-    near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(value) if plain is None else plain, choices, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{argument} is {shown(value)}: {hint}choose from {', '.join(choices)}"
 

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from nqmjax._tools import check_choice, progress_bar
+from nqmjax._tools import no_choice, progress_bar
 from nqmjax.dynamics import risk, risk_curve, spectral_radius, stationary_risk
 from nqmjax.figures import gao, training
 from nqmjax.figures.curves import powers_figure, rates_figure, targets_figure
@@ -55,9 +55,9 @@ def find_figure(name: str) -> str:
         return letters.removeprefix("figure").removeprefix("fig")
 
     known = {plain(key): key for key in PAPER_FIGURES}
-    found = known.get(plain(name), name)
-    check_choice("figure", found, PAPER_FIGURES)
-    return found
+    if plain(name) not in known:
+        raise ValueError(no_choice("figure", name, list(PAPER_FIGURES), plain(name)))
+    return known[plain(name)]
 
 
 def decay_table(progress: bool = True) -> xr.Dataset:
@@ -191,6 +191,8 @@ _TO_TARGET = training.trained("to_target", "SGD, heavy ball, Nesterov (momentum 
 _HARDEST, _HELD_OUT = "training loss 0.2", "held out accuracy 0.88"
 _LOSSES = [f"training loss {value:g}" for value in (0.5, 0.4, 0.3, 0.2)]
 _BUDGETED = "heavy ball, momentum 0.9, rates halved ten times in the second half"
+_FIRST_EPOCHS = training.trained("first_epochs", "SGD, constant rates, tuned for each method")
+_SMALL_FIRST = ["plain", "small first epoch", "small first epoch, a tenth of the rate", "plain, as many updates"]
 _METHODS = ["sgd", "heavy_ball", "nesterov", "adam"]
 
 TRAINED: Mapping[str, PaperFigure] = MappingProxyType(
@@ -229,6 +231,26 @@ TRAINED: Mapping[str, PaperFigure] = MappingProxyType(
             "training runs: best rates for accuracy and for the loss by epochs (Smith et al. 2020)",
             training.trained("epoch_budgets", _BUDGETED),
             training.temperature_figure,
+        ),
+        "gao-10": PaperFigure(
+            "training runs: accuracy with small losses discarded (Gao & Zhong 2020)",
+            _FIRST_EPOCHS,
+            training.course_figure("held_out_accuracy", ["plain", "small losses discarded"]),
+        ),
+        "gao-11": PaperFigure(
+            "training runs: loss with a first epoch of small batches (Gao & Zhong 2020)",
+            _FIRST_EPOCHS,
+            training.course_figure("training_loss", _SMALL_FIRST),
+        ),
+        "gao-12": PaperFigure(
+            "training runs: accuracy with a first epoch of small batches (Gao & Zhong 2020)",
+            _FIRST_EPOCHS,
+            training.course_figure("held_out_accuracy", _SMALL_FIRST),
+        ),
+        "gao-16": PaperFigure(
+            "training runs: accuracy with rates of layers (Gao & Zhong 2020)",
+            training.trained("layer_rates", "SGD, heavy ball, LARS, LAMB; SGD with rates of layers by medians"),
+            training.layers_figure,
         ),
     }
 )

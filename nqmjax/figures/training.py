@@ -22,6 +22,7 @@ from nqmjax.figures.style import (
     caption,
     fit_values,
     legend_below,
+    line,
     log_axis,
     optimizer_line,
     optimizer_title,
@@ -188,3 +189,46 @@ def _finish_budget(figure: Figure, axes: Sequence[Axes], table: xr.Dataset, x: x
     fit_values([axes[3]], table.effective_rate_lower, table.effective_rate_upper)
     legend_below(figure, axes[0], 3, heading)
     caption(figure, table.attrs)
+
+
+def course_figure(measure: str, methods: Sequence[str]) -> Callable[[xr.Dataset], Figure]:
+    """What draws a measure against epochs, a panel for each batch size: means over seeds, bands of one standard deviation.
+
+    Args:
+      measure: "training_loss" or "held_out_accuracy".
+      methods: those that are drawn.
+    """
+
+    def draw(table: xr.Dataset) -> Figure:
+        sizes = table.batch_size.values
+        figure, axes = panels(sizes.size, "epochs", measure.replace("_", " ").replace("held out", "held-out"))
+        for panel, size in zip(axes, sizes, strict=True):
+            for index, name in enumerate(methods):
+                one, look = table.sel({"batch_size": size, "method": name}), line(index)
+                mean, spread = one[f"curve_{measure}"], one[f"curve_{measure}_deviation"]
+                every = max(mean.sizes["epoch"] // 8, 1)
+                panel.plot(table.epoch, mean, markevery=(index * every // len(methods), every), **look.options(name))
+                panel.fill_between(table.epoch, mean - spread, mean + spread, color=look.colour, **BAND)
+            title(panel, f"batch size {size:,d}")
+            if measure == "training_loss":
+                log_axis(panel, "y")
+        legend_below(figure, axes[0], 2, "rate best for held-out accuracy; bands: one standard deviation over seeds")
+        caption(figure, table.attrs)
+        return figure
+
+    return draw
+
+
+def layers_figure(table: xr.Dataset) -> Figure:
+    """Accuracy against updates of methods with rates of layers: means over seeds, bands of one standard deviation."""
+    figure, (axes,) = panels(1, "updates", ACCURACY)
+    for index, name in enumerate(table.optimizer.values):
+        one, look = table.sel(optimizer=name), optimizer_line(str(name), index)
+        mean, spread = one.curve_held_out_accuracy, one.curve_held_out_accuracy_deviation
+        axes.plot(table["update"], mean, **look.options(optimizer_title(str(name))))
+        axes.fill_between(table["update"], mean - spread, mean + spread, color=look.colour, **BAND)
+    axes.set_xscale("log")
+    axes.set_xlim(1, None)
+    legend_below(figure, axes, 2, f"batch size {table.attrs['batch_size']:,}, best rates; bands: one standard deviation")
+    caption(figure, table.attrs)
+    return figure
