@@ -26,8 +26,8 @@ PLAIN_SUMS = {"xla_disable_hlo_passes": "tree_reduction_rewriter"}
 def jit_searches(function: Callable, static_argnames: Any) -> Callable:
     """`jax.jit` of a function of a problem and more, on a CPU with sums that are plain loops.
 
-    Not as part of a larger program, nor under noise that follows the loss, where sums over directions and nodes of a contour
-    take twice as long as plain loops.
+    Not as part of a larger program; nor over many directions, where a tree rounds less; nor under noise that follows the loss,
+    where sums over directions and nodes of a contour take twice as long as plain loops.
     """
     jitted = functools.partial(jax.jit, function, static_argnames=static_argnames)
     usual, plain = jitted(), jitted(compiler_options=PLAIN_SUMS)
@@ -35,7 +35,8 @@ def jit_searches(function: Callable, static_argnames: Any) -> Callable:
     @functools.wraps(plain)
     def call(problem: Any, *arguments: Any, **options: Any) -> Any:
         alone = jax.default_backend() == "cpu" and not is_traced(problem, arguments)
-        return (plain if alone and not problem.follows_loss else usual)(problem, *arguments, **options)
+        short = alone and not problem.follows_loss and problem.curvature.size <= SMALL
+        return (plain if short else usual)(problem, *arguments, **options)
 
     return call
 

@@ -1,5 +1,6 @@
 """Exact steps to target: against brute force, and at the corners where a search could go wrong."""
 
+import functools
 import time
 
 import jax
@@ -144,7 +145,9 @@ def test_transformations_give_the_same_answers():
 
     with jax.enable_x64(True):
         for found in (jax.vmap(one)(rates, batches), jax.jit(jax.vmap(one))(rates, batches)):
-            jax.tree.map(np.testing.assert_array_equal, found, expected)
+            np.testing.assert_array_equal([found.steps, found.status], [expected.steps, expected.status])
+            # Within a larger program sums are trees, alone they are loops.
+            jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-14), found, expected)
         np.testing.assert_array_equal(jax.jit(one)(rates[0], batches[0]).steps, expected.steps[0])
         assert jax.grad(lambda rate: one(rate, 64.0).crossing)(0.03) == 0.0
 
