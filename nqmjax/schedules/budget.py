@@ -174,20 +174,26 @@ def budget_regimes(table: xr.Dataset) -> Regimes:
 
 
 def tuned_rate(
-    problem: NoisyQuadratic, optimizer: Optimizer, make: Callable[..., Plan], cap: float, near: float | None = None
+    problem: NoisyQuadratic,
+    optimizer: Optimizer,
+    make: Callable[..., Plan],
+    cap: float,
+    near: float | None = None,
+    evaluate: Callable[[Plan], float] | None = None,
 ) -> tuple[float, float]:
     """The least final risk of `make(learning_rate=...)` over rates up to `cap`, and that rate: a grid, then Brent's method.
 
     Without a cap the grid ends at four times the unit of rates. Where a run is long to follow the grid is coarse, and there is
-    none if the best rate is within a factor of four of `near`.
+    none if the best rate is within a factor of four of `near`. `evaluate` is a `final_risk` of as many pieces, where many
+    plans share one.
     """
     widest = cap if np.isfinite(cap) else 4 * rate_unit(problem, optimizer)
     first = make(learning_rate=widest)
     check_plan(problem, optimizer, first, closures=True)
-    evaluate = final_risk(problem, optimizer, first.pieces)
+    final = evaluate or final_risk(problem, optimizer, first.pieces)
 
     def objective(logarithm: float) -> float:
-        value = evaluate(make(learning_rate=float(np.exp(logarithm))))
+        value = final(make(learning_rate=float(np.exp(logarithm))))
         return float(np.log(value)) if 0 < value < np.inf else (np.inf if value > 0 else -np.inf)
 
     linear = isinstance(optimizer, LinearOptimizer)

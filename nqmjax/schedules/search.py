@@ -176,8 +176,8 @@ def steps_to_target_with_schedule(
         lengths = piece_lengths(steps, min(pieces, steps))
         return search.log_risk(lengths, search.closed_form(lengths)) - np.log(target - problem.irreducible)
 
-    guess = _smallest(rough, bayes_examples(problem, target) / batch_size, max_steps, ROUGH)
-    steps = _smallest(excess, guess or max_steps, max_steps)
+    guess = smallest(rough, bayes_examples(problem, target) / batch_size, max_steps, ROUGH)
+    steps = smallest(excess, guess or max_steps, max_steps)
     if steps is None:
         return none
     return PlanToTarget(float(steps), best(steps).plan, best(steps).risk, best(steps).converged)
@@ -213,7 +213,7 @@ def minimise(search: Search, lengths: np.ndarray, start: np.ndarray) -> Optimize
     )
 
 
-def _smallest(excess: Callable[[int], float], guess: float, max_steps: int, enough: float = 0.0) -> int | None:
+def smallest(excess: Callable[[int], float], guess: float, max_steps: int, enough: float = 0.0) -> int | None:
     """The smallest whole number with `excess <= 0`, for a function that falls about as a power; None beyond `max_steps`.
 
     With `enough`, any number whose excess is no further from 0 than that.

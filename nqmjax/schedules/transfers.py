@@ -4,11 +4,13 @@ The rates of a recipe are in units of one over the problem's curvatures. For a n
 can be anything, so that only factors on a recipe's rates can be carried over, and only if it was tuned.
 """
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from tqdm import tqdm
 
 from nqmjax._tools import check_batch_size, check_choice, require, scalar, whole
 from nqmjax.dynamics import noise_scale
@@ -18,6 +20,8 @@ from nqmjax.schedules.budget import tuned_rate
 from nqmjax.schedules.caps import AT_CAP, caps_of_pieces, chosen_cap, rate_unit
 from nqmjax.schedules.plan import Plan, check_plan, run
 from nqmjax.schedules.problem import final_risk, for_searches
+from nqmjax.schedules.search import smallest
+from nqmjax.target import MAX_STEPS
 
 FAINT = 1e-3
 """A recipe whose rates the best factor multiplies by more than one over this is in other units, or does not learn at all."""
@@ -34,6 +38,9 @@ BETAS_RULE = "sqrt_betas"
 WITHIN = 0.1
 """A rule holds while the loss above the irreducible one exceeds the recipe's by no larger share of it."""
 
+HUGE = 1e6
+"""Ratio of a risk to the recipe's that stands for all larger ones."""
+
 MOST_DOUBLINGS = 16
 """Doublings of the batch size at which it is asked whether a rule still holds."""
 
@@ -46,11 +53,12 @@ def transfer(
     *,
     rules: Sequence[str] | None = None,
     max_learning_rate: float | None = None,
+    progress: bool = True,
 ) -> xr.Dataset:
     """What becomes of a recipe at another batch size, under each rule for the learning rate.
 
     The plan is stretched or shrunk in time, its shape kept; batch sizes and rates of all pieces are multiplied alike. Steps to
-    the same risk come from a bisection over the length: where the risk oscillates with it, a crossing, not always the first.
+    the same risk come from secants over the length: where the risk oscillates with it, a crossing, not always the first.
 
     Args:
       problem: the quadratic.
@@ -62,6 +70,7 @@ def transfer(
         "sqrt_betas" (of optimizers with betas) besides makes `1 - beta` into `k (1 - beta)`, at most 1; "tuned" tunes the
         factor on the rates anew for each of the three questions. By default all.
       max_learning_rate: cap of tuned rates; by default `learning_rate_cap` of each piece, inf for none.
+      progress: count the runs that are computed when that takes longer than two seconds.
 
     Returns:
       `xarray.Dataset` over rule: `risk_same_examples` after as many examples (epochs), `risk_same_steps` after as many
@@ -95,8 +104,10 @@ def transfer(
         check_choice("rule", rule, known)
     check_batch_size(batch_size)
     scalar("batch_size", batch_size)
-    moving = _Moving(problem, optimizer, plan, float(batch_size) / float(plan.batch_size[0]), max_learning_rate)
-    rows = [moving.answers(rule) for rule in rules]
+    factor = float(batch_size) / float(plan.batch_size[0])
+    with tqdm(desc="transfer", unit=" runs", delay=2, disable=not progress, leave=False) as bar:
+        moving = _Moving(problem, optimizer, plan, factor, max_learning_rate, bar)
+        rows = [moving.answers(rule) for rule in rules]
     units = {"steps_to_same_risk": "updates", "examples_to_same_risk": "examples", "holds_up_to": "examples"}
     return xr.Dataset(
         {
@@ -124,9 +135,16 @@ class _Moving:
     """A recipe that is moved to batches `factor` times as large."""
 
     def __init__(
-        self, problem: NoisyQuadratic, optimizer: Optimizer, plan: Plan, factor: float, max_learning_rate: float | None
+        self,
+        problem: NoisyQuadratic,
+        optimizer: Optimizer,
+        plan: Plan,
+        factor: float,
+        max_learning_rate: float | None,
+        bar: tqdm,
     ) -> None:
         self.problem, self.plan, self.factor, self.optimizer = problem, plan, factor, for_searches(optimizer)
+        self.bar = bar
         check_batch_size(np.asarray(plan.batch_size) * factor)
         self.goal, self.total = float(run(problem, self.optimizer, plan)[-1]), int(plan.total_steps)
         self.same_examples = max(round(self.total / factor), 1)
@@ -165,6 +183,7 @@ class _Moving:
 
     def moved(self, steps: int, multiplier: float, batch_factor: float, betas: bool = False) -> Plan:
         """The plan in so many updates, at rates and batch sizes times these factors; each `1 - beta` too if asked for."""
+        self.bar.update()
         rates, batches = self.plan.learning_rate * multiplier, self.plan.batch_size * batch_factor
         columns = {"learning_rate": rates, "batch_size": batches}
         if betas:
@@ -184,7 +203,7 @@ class _Moving:
         def make(learning_rate: float) -> Plan:
             return self.moved(steps, learning_rate, batch_factor)
 
-        found = tuned_rate(self.problem, self.optimizer, make, self.largest, self.near)
+        found = tuned_rate(self.problem, self.optimizer, make, self.largest, self.near, self.evaluate)
         self.near = found[1]
         return found
 
@@ -192,12 +211,13 @@ class _Moving:
         """What a rule comes to."""
         tuned, factor = rule == "tuned", self.factor
 
+        @functools.cache
         def best(steps: int) -> tuple[float, float]:
             return self.best(steps, factor) if tuned else (self.risk(steps, rule, factor), _rate_factor(rule, factor))
 
         by_examples, by_steps = best(self.same_examples), best(self.total)
-        steps = _fewest(lambda steps: best(steps)[0] <= self.goal, self.same_examples)
-        to_risk = best(int(steps))[1] if np.isfinite(steps) else np.nan
+        fewest = smallest(lambda steps: self._excess(best(steps)[0]), self.same_examples, MAX_STEPS)
+        steps, to_risk = (np.inf, np.nan) if fewest is None else (float(fewest), best(fewest)[1])
         factors = np.array([by_examples[1], by_steps[1], to_risk])
         return {
             "risk_same_examples": by_examples[0],
@@ -211,6 +231,13 @@ class _Moving:
             "holds_up_to": np.nan if tuned or factor < 1 else self._holds_up_to(rule),
             "at_cap": tuned and bool(np.nanmax(factors) >= self.largest * (1 - AT_CAP)),
         }
+
+    def _excess(self, risk: float) -> float:
+        """Logarithm of a risk over the recipe's, both less the irreducible one."""
+        floor = float(self.problem.irreducible)
+        if min(risk, self.goal) <= floor:
+            return 1.0 if risk > self.goal else -1.0
+        return float(np.log(np.fmin((risk - floor) / (self.goal - floor), HUGE)))
 
     def _error(self, risk: float) -> float:
         """Share by which a risk is above the recipe's, both less the irreducible one."""
@@ -240,16 +267,3 @@ def stretched(plan: Plan, steps: int) -> Plan:
     """
     ends = np.round(np.cumsum(plan.steps) / plan.total_steps * whole("steps", steps))
     return plan.replace(steps=np.diff(ends, prepend=0.0)).without_empty_pieces()
-
-
-def _fewest(reached: Callable[[int], bool], guess: int, limit: int = 2**31 - 1) -> float:
-    """The smallest number for which `reached`, taken as monotone, by doubling and bisection; inf beyond the limit."""
-    low, high = 0, max(int(guess), 1)
-    while not reached(high):
-        if high >= limit:
-            return np.inf
-        low, high = high, min(2 * high, limit)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) else (middle, high)
-    return float(high)

@@ -140,6 +140,26 @@ def test_rotated_adam_is_normalized_momentum():
     np.testing.assert_allclose(layered, alone, rtol=1e-11)
 
 
+def test_dense_rotated_quadratics_agree_with_the_rotated_limit():
+    """Plain Adam on coordinates that mix 300 eigenvectors, 16 runs, where noise fills all coordinates."""
+    rng, batch, rate = np.random.default_rng(0), 4.0, 0.01
+    problem = nq.power_law(300)
+    h = problem.curvature
+    axes = np.linalg.qr(rng.normal(size=(300, 300)))[0]
+    x = rng.choice([-1.0, 1.0], (16, 300)) @ axes.T
+    m, v, risks = np.zeros_like(x), np.zeros_like(x), []
+    for t in range(1, 152):
+        along = x @ axes
+        risks.append(0.5 * (h * along**2).sum(1).mean())
+        gradient = (h * along + np.sqrt(problem.noise / batch) * rng.normal(size=x.shape)) @ axes.T
+        m, v = 0.9 * m + 0.1 * gradient, 0.99 * v + 0.01 * gradient**2
+        x = x - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.99**t)) + 1e-8)
+    curve = nq.risk_curve(problem, nq.Adam(rate, 0.9, 0.99, basis="rotated"), batch, 150)
+    np.testing.assert_allclose(curve, risks, rtol=0.1)
+    aligned = nq.risk_curve(problem, nq.Adam(rate, 0.9, 0.99, **SMALL), batch, 150)
+    assert abs(np.log(aligned / risks)).max() > 2 * abs(np.log(curve / risks)).max()
+
+
 def test_all_questions_agree_with_the_curve():
     optimizer = nq.Adam([0.02, 0.1], 0.9, 0.95, **SMALL)
     curve = nq.risk_curve(PROBLEM, optimizer, 64, 400)

@@ -277,7 +277,7 @@ def test_a_users_constant_state_is_known():
         (lambda: nq.risk(PROBLEM, nq.L2(nq.SGD(0.1), -0.1), 1, 1), "strength is -0.1: give a finite strength that is not"),
         (lambda: nq.risk(PROBLEM, nq.DecoupledWeightDecay(nq.SGD(0.1), np.inf), 1, 1), "strength is inf"),
         (lambda: nq.risk(PROBLEM, nq.L2(0.1, 0.1), 1, 1), "optimizer is 0.1: L2 wraps a linear optimizer"),
-        (lambda: nq.risk(PROBLEM, nq.L2(nq.Adam(0.1), 0.1), 1, 1), "L2 wraps a linear .* as in AdamW"),
+        (lambda: nq.risk(PROBLEM, nq.L2(nq.Adam(0.1), 0.1), 1, 1), "L2 wraps a linear .* as in AdamL2"),
         (
             lambda: nq.risk(PROBLEM, nq.DecoupledWeightDecay(nq.Lion(0.1), 0.1), 1, 1),
             "Lion a weight_decay, of their own",

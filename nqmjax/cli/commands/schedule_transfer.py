@@ -17,7 +17,7 @@ from nqmjax.cli.options import (
     Output,
     ProblemOptions,
 )
-from nqmjax.cli.outputs import check_table, write_table
+from nqmjax.cli.outputs import check_table, watched, write_table
 from nqmjax.cli.plan_options import RecipeOptions
 from nqmjax.cli.reports import with_command
 
@@ -70,5 +70,6 @@ def run(
     """
     setting, optimizer, plan, batch = problem.build(), method.build(), recipe.build(), one_number("to", to)
     check_table(output, force, problem.spectrum, recipe.plan)
-    table = with_command(schedules.transfer(setting, optimizer, plan, batch, max_learning_rate=max_learning_rate))
+    how = {"max_learning_rate": max_learning_rate, "progress": watched()}
+    table = with_command(schedules.transfer(setting, optimizer, plan, batch, **how))
     write_table(table, output, force, reports.transfer_report(table))
