@@ -38,10 +38,15 @@ def pytest_configure(config):
         jax.config.update(name, value)
 
 
-NOTEBOOKS = ("02_which_optimizer", "03_schedules", "04_budgets_and_regimes", "05_real_runs", "07_four_runs_to_a_plan")
+NOTEBOOKS = ("02_which", "03_schedules", "04_budgets", "05_real_runs", "07_four_runs", "08_from_a_network")
 LONG_ONES = (
+    *(f"random_cells[{kind}" for kind in ("AggMo", "Averaged Averaged", "Averaged P", "Averaged Q", "Preconditioned")),
+    *(f"adversarial_cells[{kind}" for kind in ("Averaged", "Preconditioned")),
     "figures/test_figures.py::test_paper_figures_are_computed_drawn_and_written",
-    *(f"a_figure_and_a_table[{name}]" for name in NOTEBOOKS),
+    "schedules/test_search.py::",
+    "schedules/test_plan.py::test_gradients_of_fifty_pieces",
+    "_tools/test_devices.py::test_four_devices",
+    *(f"a_figure_and_a_table[{name}" for name in NOTEBOOKS),
 )
 """Tests that only the job `.ci/long` runs, with the long pages: the suite would take too long for every change."""
 

@@ -203,7 +203,7 @@ TRAINED: Mapping[str, PaperFigure] = MappingProxyType(
             training.reached_figure(_METHODS, [_HARDEST, _HELD_OUT]),
         ),
         "6": PaperFigure(
-            "training runs: updates to target against batch size, SGD with and without EMA",
+            "training runs: updates to target, SGD with and without EMA",
             _TO_TARGET,
             training.reached_figure(["sgd", "ema", "SGD + EMA, decay 0.9"], [_HARDEST, _HELD_OUT]),
         ),
@@ -218,32 +218,32 @@ TRAINED: Mapping[str, PaperFigure] = MappingProxyType(
             training.reached_figure(_METHODS, _LOSSES),
         ),
         "smith-1": PaperFigure(
-            "training runs: accuracy, loss and rate at a constant number of epochs (Smith et al. 2020)",
+            "training runs of as many epochs each (Smith et al. 2020)",
             training.trained("constant_epochs", f"SGD; {_BUDGETED}"),
             training.regimes_figure,
         ),
         "smith-table-1": PaperFigure(
-            "training runs: accuracy, loss and rate at a constant number of updates (Smith et al. 2020)",
+            "training runs of as many updates each (Smith et al. 2020)",
             training.trained("constant_updates", _BUDGETED),
             training.updates_figure,
         ),
         "smith-2": PaperFigure(
-            "training runs: best rates for accuracy and for the loss by epochs (Smith et al. 2020)",
+            "training runs: best rates by epochs (Smith et al. 2020)",
             training.trained("epoch_budgets", _BUDGETED),
             training.temperature_figure,
         ),
         "gao-10": PaperFigure(
-            "training runs: accuracy with small losses discarded (Gao & Zhong 2020)",
+            "training runs: small losses discarded (Gao & Zhong 2020)",
             _FIRST_EPOCHS,
             training.course_figure("held_out_accuracy", ["plain", "small losses discarded"]),
         ),
         "gao-11": PaperFigure(
-            "training runs: loss with a first epoch of small batches (Gao & Zhong 2020)",
+            "training runs: loss, small first epoch (Gao & Zhong 2020)",
             _FIRST_EPOCHS,
             training.course_figure("training_loss", _SMALL_FIRST),
         ),
         "gao-12": PaperFigure(
-            "training runs: accuracy with a first epoch of small batches (Gao & Zhong 2020)",
+            "training runs: accuracy, small first epoch (Gao & Zhong 2020)",
             _FIRST_EPOCHS,
             training.course_figure("held_out_accuracy", _SMALL_FIRST),
         ),

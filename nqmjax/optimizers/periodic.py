@@ -80,9 +80,9 @@ class Lookahead(PeriodicOptimizer):
     `phi' = phi + pull (theta - phi)`, `theta' = phi'`. The inner state is kept, as by `optax.lookahead` by default. The fast
     weights are scored, which are the slow ones right after a synchronisation (optax scores the slow ones throughout).
 
-    >>> from nqmjax import SGD, power_law, risk
+    >>> from nqmjax import SGD, power_law, risk_curve
     >>> optimizer = Lookahead(SGD(0.5), period=5, pull=0.5)
-    >>> risk(power_law(100), optimizer, batch_size=16, steps=[0, 5, 1000]).round(4)
+    >>> risk_curve(power_law(100), optimizer, batch_size=16, num_steps=1000)[[0, 5, 1000]].round(4)
     array([2.5937, 1.7187, 0.0198])
 
     Source: Zhang, Lucas, Hinton & Ba 2019, "Lookahead optimizer: k steps forward, 1 step back", algorithm 1.
@@ -111,9 +111,9 @@ class LocalSGD(PeriodicOptimizer):
     where the noise depends on the parameter, where curvature does, and for the loss of single workers, which stray from the
     mean.
 
-    >>> from nqmjax import SGD, Nesterov, power_law, risk
+    >>> from nqmjax import SGD, Nesterov, power_law, risk_curve
     >>> optimizer = LocalSGD(SGD(0.5), Nesterov(0.7, 0.9), period=10, workers=8)
-    >>> risk(power_law(100), optimizer, batch_size=16, steps=[0, 10, 1000]).round(4)
+    >>> risk_curve(power_law(100), optimizer, batch_size=16, num_steps=1000)[[0, 10, 1000]].round(4)
     array([2.5937, 0.8201, 0.0163])
 
     Source: Stich 2019, "Local SGD converges fast and communicates little"; with an outer Nesterov, Douillard et al. 2023,

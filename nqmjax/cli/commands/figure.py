@@ -29,18 +29,19 @@ Names, as in the paper (3a, fig3a and figure-3a are the same):
   gao-8  losses by epoch, one rate and linear rule (Gao & Zhong 2020)
 
   5    training runs: updates to target against batch size, four optimizers
-  6    training runs: updates to target against batch size, SGD with and without EMA
+  6    training runs: updates to target, SGD with and without EMA
   7    training runs: tuned learning rates against batch size, SGD and momentum
   8    training runs: updates to four training losses against batch size
-  smith-1  training runs: accuracy, loss and rate at a constant number of epochs (Smith et al. 2020)
-  smith-table-1  training runs: accuracy, loss and rate at a constant number of updates (Smith et al. 2020)
-  smith-2  training runs: best rates for accuracy and for the loss by epochs (Smith et al. 2020)
-  gao-10  training runs: accuracy with small losses discarded (Gao & Zhong 2020)
-  gao-11  training runs: loss with a first epoch of small batches (Gao & Zhong 2020)
-  gao-12  training runs: accuracy with a first epoch of small batches (Gao & Zhong 2020)
+  smith-1  training runs of as many epochs each (Smith et al. 2020)
+  smith-table-1  training runs of as many updates each (Smith et al. 2020)
+  smith-2  training runs: best rates by epochs (Smith et al. 2020)
+  gao-10  training runs: small losses discarded (Gao & Zhong 2020)
+  gao-11  training runs: loss, small first epoch (Gao & Zhong 2020)
+  gao-12  training runs: accuracy, small first epoch (Gao & Zhong 2020)
   gao-16  training runs: accuracy with rates of layers (Gao & Zhong 2020)
 
-Training runs are those of small networks, made by benchmarks/real_training.py; their tables come with the package.
+Training runs are those of small networks, made by benchmarks/real_training.py;
+their tables come with the package.
 
 Examples:
 
