@@ -123,11 +123,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(2, f"{error.filename or 'a file'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        _fail(130, f"interrupted; {KEPT if '--store' in words else 'nothing was written'}")
+        _fail(130, f"interrupted; {KEPT if _kept(words) else 'nothing was written'}")
         if arguments is None:  # XLA's threads may still be at work, and crash if the interpreter is taken apart under them
             os._exit(130)
         return 130
     return 0
+
+
+def _kept(words: Sequence[str]) -> bool:
+    """Whether the command keeps what it has, piece by piece."""
+    return any(word.split("=", 1)[0] in ("--store", "--spectra") for word in words)
 
 
 def _choose_cache(words: Sequence[str]) -> None:

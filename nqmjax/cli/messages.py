@@ -20,6 +20,7 @@ WORDS = {
     "name": ("NAME",),
     "client": ("--scheduler",),
     "total_examples": ("--examples",),
+    "problems": ("--spectra",),
 }
 """Options for arguments whose names are others, where the command has no option of the argument's own name."""
 
@@ -82,7 +83,9 @@ def _given_by(text: str, names: Sequence[str], arguments: Sequence[str]) -> str:
     """What gave the path with which a message begins: the option before it, the place of a word without one, or the output."""
     words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--") else [word])]
     places = [name for name in names if _is_place(name)] or ["the file"]
-    before = [before for before, word in itertools.pairwise(["", *words]) if text.startswith(f"{word}:")]
+    before = [
+        before for before, word in itertools.pairwise(["", *words]) if text.startswith((f"{word}:", f"{word.rstrip('/')}/"))
+    ]
     given = [OUTPUT if option == "-o" else option if option.startswith("-") else places[0] for option in before]
     if given and not (OUTPUT in given and "--force" in text):
         return given[0]

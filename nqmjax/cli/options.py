@@ -108,7 +108,7 @@ class ProblemOptions:
             dim, exponent = 10_000 if self.dim is None else self.dim, 1.0 if self.exponent is None else self.exponent
             made = power_law(dim, exponent, irreducible=self.irreducible, loss_noise=self.loss_noise)
             return made.quantize(100 if self.bins is None else self.bins)
-        remedy = "a spectrum from a file has its own; leave it or --spectrum out"
+        remedy = "a spectrum from a file has its own; leave one of the two out"
         require(self.exponent is None, "exponent", self.exponent, remedy)
         problem = with_loss_noise(read_spectrum(self.spectrum, self.irreducible, self.dim), self.loss_noise)
         return problem if self.bins is None else problem.quantize(self.bins)

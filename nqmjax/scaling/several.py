@@ -88,7 +88,7 @@ def curves_of_several(
 
 def _file(name: Any, folder: Path) -> Path:
     plain = isinstance(name, str) and re.fullmatch(r"[\w][\w .=+-]*", name) is not None
-    require(plain, "problems", repr(name), "names are those of files: letters, digits and any of _ . = + -")
+    require(plain, "problems", repr(name), "names are those of files: letters, digits, spaces and any of _ . = + -")
     return folder / f"{name}.nc"
 
 
@@ -107,8 +107,8 @@ def _specification(
         "batch_size": values_text(np.asarray(numeric("batch_size", batch_size), np.float64)),
         "target": repr(float(target)),
         "optimizers": " ".join(optimizers),
-        "powers": " ".join(f"{power:g}" for power in powers),
-        "fixed": " ".join(f"{name}={value:g}" for name, value in fixed.items()),
+        "powers": " ".join(repr(float(power)) for power in powers),
+        "fixed": " ".join(f"{name}={float(value)!r}" for name, value in fixed.items()),
         "dtype": getattr(dtype, "__name__", str(dtype)),
     }
 

@@ -171,7 +171,8 @@ def test_curves_of_a_folder_of_spectra_go_on_where_they_were(run, monkeypatch):
         return single(problem, *arguments, **options)
 
     monkeypatch.setattr(several, "scaling_curves", interrupted)
-    assert run(*asked)[0] == 130
+    code, _, error = run("scaling", *words, "--store=curves")
+    assert (code, error) == (130, f"nqmjax: interrupted; {KEPT}\n")
     before = contents()
     assert [name for name in before if name.startswith("curves")] == ["curves/flat.nc"]
     for _ in range(2):  # what is there is not computed again
@@ -188,6 +189,9 @@ def test_curves_of_a_folder_of_spectra_go_on_where_they_were(run, monkeypatch):
         "--target 0.02 --store curves": "--store is curves: flat.nc is of another question (target is 0.01, asked 0.02)",
         "--store spectra/flat.csv": "--store is spectra/flat.csv: File exists",
         "--spectrum spectra/flat.csv": "--spectrum is spectra/flat.csv: give a file, or with --spectra a folder",
+        "--store spectra": "--store is spectra: it is the folder of the spectra",
+        "--store curves --powers 0.0000001": "powers is 0.0, asked 0.0 1e-07",
+        "--exponent 2": "--exponent is 2.0: a spectrum from a file has its own; leave one of the two out",
         "--output x": "--output is x: with --spectra the tables go to --store",
         "--force": "--force is True: with --spectra the tables go to --store",
     }
@@ -195,7 +199,13 @@ def test_curves_of_a_folder_of_spectra_go_on_where_they_were(run, monkeypatch):
         code, _, error = run("scaling", *words, *more.split())
         assert (code, error) == (2, error)
         assert message in error
-    assert contents() == after
+    Path("spectra/README.md").write_text("of two networks")
+    code, _, error = run(*asked)
+    assert (code, error[:42]) == (2, "nqmjax: --spectra is spectra/README.md: gi")
+    Path("spectra/README.md").rename("spectra/steep (1).csv")
+    Path("spectra/steep (1).csv").write_text("eigenvalue\n1\n")
+    code, _, error = run(*asked)
+    assert (code, error[:38]) == (2, "nqmjax: --spectra is 'steep (1)': name")
 
 
 def test_numbers_in_quotes_are_as_on_the_command_line(tmp_path):

@@ -165,6 +165,7 @@ def run(
         for name, value in {"observed": observed, "output": output, "force": force or None}.items():
             require(value is None, name, value, "with --spectra the tables go to --store; leave it out")
         folder = Path("nqmjax-curves") if store is None else store
+        require(folder.resolve() != spectra.resolve(), "store", folder, "it is the folder of the spectra; give another one")
         table = with_command(curves.curves_of_several(_problems(spectra, problem), folder, batches, **question))
         write_first(lambda: None, reports.several_report(table), folder)
         return
