@@ -295,7 +295,7 @@ SINGLE = {
     "scaling --fixed learning_rate=1": ["--fixed", "nothing is left to tune"],
     "scaling --dtype float16": ["float16", "float32"],
     "scaling --spectrum good.csv --dim 30": ["--dim is 30", "leave it"],
-    "scaling --spectrum good.csv --exponent 1": ["--exponent is 1.0", "--spectrum"],
+    "scaling --spectrum good.csv --exponent 1": ["--exponent is 1.0", "a spectrum from a file has its own"],
     "scaling --spectrum weight.csv": ["weight.csv", "--dim"],
     "scaling --observed none.csv": ["none.csv", "no such file"],
     "scaling --observed good.csv": ["good.csv", "missing"],
