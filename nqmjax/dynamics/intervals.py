@@ -44,6 +44,9 @@ MARGIN = 2**12
 TURN = 2**8
 """The same for each change of a direction of the order of itself."""
 
+GROWN = 2**20
+"""Growth of what is read of a direction, squared, beyond which bounds from below are not trusted."""
+
 
 class Span(NamedTuple):
     """What `n` updates do: `increment` is `A_n - I`, shape `(m, m, n)`; `sums` is `D_n` and `S_n`, shape `(m, m, 2, n)`.
@@ -103,6 +106,8 @@ def look_ahead(model: Model, span: Span, here: Position) -> Interval:
         change, total = sums_of_squares(span, here.state[:, :1])
         variation = jnp.sqrt(change * total)
         lower = jnp.clip((first + last - variation) / 2, 0, lower)
+        # Of a direction that has grown so far the variation is known to some digits fewer than the difference needs.
+        lower = jnp.where(last > GROWN * first, 0, lower)
         upper = jnp.maximum((first + last + variation) / 2, upper)
     weight = model.weight * model.initial
     kicks = jnp.maximum(both - 2 * (kick_at_end - kick), 0)

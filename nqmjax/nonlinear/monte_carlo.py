@@ -35,7 +35,7 @@ from nqmjax.problem import NoisyQuadratic, check_problem, noise_of_the_run
 CHUNK_ENTRIES = 2**16
 """Seeds times directions that run together: few enough to stay in the processor's cache and to report progress."""
 
-CHUNK_RECORDS = 2**24
+CHUNK_RECORDS = 2**21
 """Seeds times updates whose losses one result holds; each thread has two under way."""
 
 

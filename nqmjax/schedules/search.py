@@ -227,7 +227,7 @@ def _bracket(excess: Callable[[int], float], guess: float, max_steps: int, enoug
     steps, low, high = int(np.clip(guess, 1, max_steps)), 0, None
     while True:
         value = excess(steps)
-        if abs(value) <= enough:
+        if enough > 0 and abs(value) <= enough:
             return steps - 1, steps
         if value <= 0:
             high = steps
@@ -237,7 +237,7 @@ def _bracket(excess: Callable[[int], float], guess: float, max_steps: int, enoug
             low = steps
         if high is not None and (low > 0 or high == 1):
             return low, high
-        at = steps * np.exp(np.clip(value / 1.5, -2.0, 2.0))
+        at = steps * np.exp(np.clip(value / 1.5, -2.0, 2.0)) if value != 0 else steps / 2  # it has settled: far below
         if high is None:
             steps = min(max(int(np.ceil(1.02 * at)), steps + 1), max_steps)
         else:
@@ -250,12 +250,13 @@ def _shrink(excess: Callable[[int], float], low: int, high: int, enough: float) 
         return high
     above, below, beyond = excess(low), excess(high), 1.0
     while high - low > 1:
-        root = low * np.exp(above * np.log(high / low) / (above - below))
+        settled = below == 0
+        root = np.sqrt(low * high) if settled else low * np.exp(above * np.log(high / low) / (above - below))
         # A little beyond the root in turn, so that the interval shrinks from both sides.
-        margin = beyond * max(0.02 * (high - low), 0.5)
+        margin = 0.0 if settled else beyond * max(0.02 * (high - low), 0.5)
         steps = round(float(np.clip(root + margin, low + 1, high - 1)))
         value = excess(steps)
-        if abs(value) <= enough:
+        if enough > 0 and abs(value) <= enough:
             return steps
         if value <= 0:
             high, below, beyond = steps, value, -1.0

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from nqmjax._tools import check_batch_size, check_choice, require, scalar, whole
+from nqmjax._tools import check_batch_size, check_choice, progress_bar, require, scalar, whole
 from nqmjax.dynamics import noise_scale
 from nqmjax.optimizers import LinearOptimizer, Optimizer, hyperparameters, provenance
 from nqmjax.problem import NoisyQuadratic
@@ -105,7 +105,7 @@ def transfer(
     check_batch_size(batch_size)
     scalar("batch_size", batch_size)
     factor = float(batch_size) / float(plan.batch_size[0])
-    with tqdm(desc="transfer", unit=" runs", delay=2, disable=not progress, leave=False) as bar:
+    with progress_bar(desc="transfer", unit=" runs", progress=progress) as bar:
         moving = _Moving(problem, optimizer, plan, factor, max_learning_rate, bar)
         rows = [moving.answers(rule) for rule in rules]
     units = {"steps_to_same_risk": "updates", "examples_to_same_risk": "examples", "holds_up_to": "examples"}

@@ -104,7 +104,7 @@ def scan(model: Model, swings: Swings, stride: Stride, here: Position, floor: ja
     second = first + dot(model.read, act(stride.increment, state))
     slope = moved - swings.trace / 2 * first
     swing = swings.swings & (swings.bend * length**2 <= SHORT)
-    fall = swings.falls & (moved * first <= 0) & ((slope + swings.root * first) * first >= 0)
+    fall = swings.falls & (first != 0) & (moved * first <= 0) & ((slope + swings.root * first) * first >= 0)
     size = first**2 + jnp.where(swing, (slope / swings.root) ** 2, 0)
     swing_weight, fall_weight = jnp.where(swing, swings.weight, 0), jnp.where(fall, swings.weight, 0)
     loss = 0.126 * length**2 * (swing_weight * swings.bend * size).sum()

@@ -148,3 +148,10 @@ def test_rates_in_the_units_of_a_network_are_refused_with_the_remedy():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call(nq.power_law(5), nq.SGD(0.1))
+
+
+def test_a_recipe_that_has_settled_needs_the_fewest_updates_to_its_risk():
+    """A plateau: from 354 updates on the risk is the same to the last digit, which is not where the search may end."""
+    plan = schedules.constant(0.5, steps=100_000, batch_size=4)
+    found = schedules.transfer(nq.power_law(10), nq.SGD(0.5), plan, batch_size=4, progress=False).steps_to_same_risk
+    assert found.values.tolist() == [354, 354, 354, 25]

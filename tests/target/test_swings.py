@@ -76,3 +76,23 @@ def test_what_is_known_of_the_roots():
     curves = np.diff(wave, 2) / step**2 / np.exp(2 * fade * time[1:-1]) / (1 + slope**2)
     assert curves.max() <= float(swings.bend[0])
     assert float(swings.bend[0]) < 1.3 * curves.max()
+
+
+def test_a_direction_that_starts_from_zero_counts_for_nothing():
+    """It rises first, so that its end is no bound from below: the risk after one update is less than after eight."""
+    with precision():
+        model = build_model(nq.from_spectrum([1.0], noise=0.0), nq.HeavyBall(0.001, 0.9), 1.0)
+        stride = Stride(jnp.asarray(0), jnp.asarray(1.0), model.increment, jnp.zeros(1))
+        here = start_position(model)._replace(state=jnp.array([0.0, -1.0])[:, None, None] * jnp.ones((1, 2, 1)))
+        found = scan(model, Swings.of(model), stride, here, jnp.asarray(1e-5), jnp.asarray(8))
+    assert int(found.good) == 0
+
+
+def test_a_direction_that_grows_from_next_to_nothing_hides_no_dip():
+    """A dip before a slow explosion, in which a sum of squares had lost the digits that a bound of another one needed."""
+    problem = nq.NoisyQuadratic(
+        np.array([1.19772853, 0.01088707]), np.zeros(2), np.array([9.97544142e-13, 291.523297]), np.ones(2), 0.0
+    )
+    optimizer = nq.Averaged(nq.SGD(1.6698292075621066), 0.906754296928104)
+    target = nq.risk_curve(problem, optimizer, 1.0, 2000).min() * 1.0003
+    assert nq.steps_to_target(problem, optimizer, 1.0, target).steps == 1157
