@@ -19,6 +19,7 @@ COUNTED: ContextVar[bool] = ContextVar("COUNTED", default=False)
 """Whether bars count only, and somebody else says what they show."""
 
 _BARS: "weakref.WeakSet[tqdm]" = weakref.WeakSet()
+_BARS_LOCK = threading.Lock()
 
 
 class Nowhere:
@@ -38,13 +39,16 @@ def progress_bar(over: Iterable | None = None, *, progress: bool, **look: Any) -
     if COUNTED.get():
         look["file"] = Nowhere()
     bar = tqdm(over, **{"delay": FIRST, "leave": False, "disable": not progress} | look)
-    _BARS.add(bar)
+    with _BARS_LOCK:
+        _BARS.add(bar)
     return bar
 
 
 def running() -> "list[tqdm]":
     """The bars that are not done, the outermost first."""
-    return sorted((bar for bar in list(_BARS) if not bar.disable), key=lambda bar: bar.start_t)
+    with _BARS_LOCK:  # another thread may just begin one
+        bars = list(_BARS)
+    return sorted((bar for bar in bars if not bar.disable), key=lambda bar: bar.start_t)
 
 
 def words(seconds: float) -> str:
